@@ -1,0 +1,48 @@
+# One line a verb. `make help` lists them.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+RESULTS ?= results
+
+.DEFAULT_GOAL := help
+.PHONY: help setup grade test test-all lint stubs demo bench clean
+
+help:  ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make the virtual environment and install everything into it
+
+$(READY): pyproject.toml constraints.txt scripts/setup.sh
+	@sh scripts/setup.sh "$(VENV)" "$(PYTHON)" "$(TORCH_CPU_INDEX)"
+	@touch $@
+
+grade: $(READY)  ## grade the sample class into results/ and say where the page is
+	@$(BIN)/grader grade attention tests/submissions -o $(RESULTS)
+
+test: $(READY)  ## run the tests and grade the reference
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: $(READY)  ## run the tests, the slow ones too
+	@$(BIN)/python -m pytest -q
+
+lint: $(READY)  ## format, style, types, stubs up to date, every mutant applies
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/grader stubs --check
+	@$(BIN)/grader mutants
+
+stubs: $(READY)  ## write assignments/ anew from reference/
+	@$(BIN)/grader stubs
+
+demo: $(READY)  ## show what the finished module can do
+	@$(BIN)/grader demo attention
+
+bench: $(READY)  ## time the grader beside plain pytest
+	@$(BIN)/python -m tests.bench
+
+clean:  ## remove the environment, results and caches
+	rm -rf $(VENV) $(RESULTS) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,32 @@
+"""`grader` and `python -m grader`: runs the command line and turns exceptions into one line and an exit code."""
+
+import os
+import sys
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main() -> None:
+    """0: done; 1: something failed; 2: asked for the impossible; 3: the grader is broken; 130: interrupted."""
+    for name in THREADS:  # before torch is imported; more threads only get in the way of small tensors
+        os.environ.setdefault(name, "1")
+    from .cli import app
+    from .errors import BadRequest, GraderFault
+
+    try:
+        app(prog_name="grader")
+    except BadRequest as error:
+        sys.exit(_say(f"grader: {error}", 2))
+    except GraderFault as error:
+        sys.exit(_say(f"grader: the grader itself failed, nobody's grade is affected: {error}", 3))
+    except KeyboardInterrupt:
+        sys.exit(_say("grader: interrupted; the same command goes on where it stopped", 130))
+
+
+def _say(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Proof that the checks are good: every mutant is killed by a public row and named, every right answer passes."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from .assemble import GIVEN_FOLDER
+from .collect import Submission
+from .compare import same_output
+from .course import Course, Module
+from .grade import Findings, Options, look_into
+from .mutants import Mutant, apply
+from .run import jobs_by_default
+from .session import Session, open_session
+
+ILL_CONDITIONED = 200  # times u·scale: beyond it the tolerance says little
+NAMED_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found about the checks of one module."""
+
+    module: str
+    checks: list[str]
+    killed_by: dict[str, list[str]]  # mutant → checks with a public row that it fails
+    named: list[str]
+    named_as: dict[str, str]  # mutant → what it was called instead, for those not named
+    wrongly_failed: dict[str, list[str]]  # right implementation → what it fails
+    ill_conditioned: list[str]
+    dead_weight: list[str]
+
+    @property
+    def survivors(self) -> list[str]:
+        return [name for name, killers in self.killed_by.items() if not killers]
+
+    @property
+    def clean(self) -> bool:
+        enough = len(self.named) >= NAMED_SHARE * len(self.killed_by)
+        return enough and not (
+            self.survivors or any(self.wrongly_failed.values()) or self.ill_conditioned or self.dead_weight
+        )
+
+    def summary(self) -> dict[str, Any]:
+        killed = len(self.killed_by) - len(self.survivors)
+        counts = {
+            "mutants": len(self.killed_by),
+            "killed": killed,
+            "named": len(self.named),
+            "survivors": self.survivors,
+        }
+        return {
+            **counts,
+            "not_named": self.named_as,
+            "wrongly_failed": self.wrongly_failed,
+            "ill_conditioned": self.ill_conditioned,
+            "dead_weight": self.dead_weight,
+        }
+
+    def complaints(self) -> list[str]:
+        """One line for each thing that is not as it should be."""
+        lines = [f"survivor: {name}" for name in self.survivors]
+        lines += [f"not named: {name} ({called or 'nothing fits'})" for name, called in self.named_as.items()]
+        lines += [f"right but failed: {impl}: {what}" for impl, all_ in self.wrongly_failed.items() for what in all_]
+        lines += [f"ill-conditioned: {row}" for row in self.ill_conditioned]
+        return lines + [
+            f"dead weight: {check} kills and names nothing that others do not" for check in self.dead_weight
+        ]
+
+
+def prove(course: Course, module: Module, seed: int) -> Proof:
+    """Run every mutant and every right implementation of a module through the grader."""
+    with open_session(course, module, seed) as session, ThreadPoolExecutor(jobs_by_default()) as pool:
+        right = _right_implementations(course, module)
+        results = list(pool.map(lambda item: _failures(session, *item), right.items()))
+        findings = list(pool.map(lambda mutant: _mutant(session, mutant), session.mutants))
+        killed = {m.name: _killers(found) for m, found in zip(session.mutants, findings, strict=True)}
+        called = {m.name: _called(found) for m, found in zip(session.mutants, findings, strict=True)}
+        named = [name for name in killed if name in called[name].split(" or ")]
+        return Proof(
+            module=module.name,
+            checks=list(dict.fromkeys(row.check for row in session.rows)),
+            killed_by=killed,
+            named=named,
+            named_as={name: called[name] for name in killed if name not in named},
+            wrongly_failed=dict(zip(right, results, strict=True)),
+            ill_conditioned=_ill_conditioned(session),
+            dead_weight=_dead_weight(session, killed),
+        )
+
+
+def _right_implementations(course: Course, module: Module) -> dict[str, Path]:
+    folders = [course.root / "reference", course.root / GIVEN_FOLDER]
+    files = [folder / f"{module.name}.py" for folder in folders]
+    files += sorted((course.root / "tests" / "styles" / module.name).glob("*.py"))
+    return {str(file.relative_to(course.root)): file for file in files}
+
+
+def _failures(session: Session, name: str, file: Path) -> list[str]:
+    source = {f"{session.module.name}.py": file.read_text(encoding="utf-8")}
+    status, problem, findings = look_into(session, Submission(name, source), Options(ban=False))
+    if findings is None:
+        return [f"{status}: {problem}"]
+    return [verdict.row.name for verdict in findings.whole.values() if verdict.status != "passed"]
+
+
+def _mutant(session: Session, mutant: Mutant) -> Findings | None:
+    file = f"{session.module.name}.py"
+    submission = Submission(mutant.name, {file: apply(mutant, session.reference[file])})
+    return look_into(session, submission, Options(ban=False))[2]
+
+
+def _killers(findings: Findings | None) -> list[str]:
+    """The checks that tell a mutant from the reference by a public row."""
+    if findings is None:
+        return []
+    lost = [verdict.row for verdict in findings.whole.values() if verdict.status != "passed"]
+    return list(dict.fromkeys(row.check for row in lost if not row.hidden))
+
+
+def _called(findings: Findings | None) -> str:
+    """Every mutant that the diagnosis names; one that is also called something else is not named."""
+    names = {diagnosis.mutant for diagnosis in findings.diagnoses.values()} if findings else set()
+    return " and ".join(sorted(names))
+
+
+def _ill_conditioned(session: Session) -> list[str]:
+    found = []
+    for row, expected in session.expected.items():
+        for path, truth in expected.truths.items():
+            if truth.floor and truth.estimate > ILL_CONDITIONED * truth.floor:
+                found.append(f"{row} {path}: rounding is {truth.estimate / truth.floor:.0f} times the dtype's own")
+    return found
+
+
+def _dead_weight(session: Session, killed: Mapping[str, list[str]]) -> list[str]:
+    """Checks that no mutant's death and no distinction between two mutants of a task hangs on."""
+    needed = {killers[0] for killers in killed.values() if len(killers) == 1}
+    known = [session.known(mutant) for mutant in session.mutants]
+    own = {task: [row for row in session.rows if row.task == task] for task in session.module.tasks}
+    for one, other in combinations(known, 2):
+        if one.mutant.task == other.mutant.task:
+            apart = {
+                row.check
+                for row in own[one.mutant.task]
+                if not same_output(one.alone[row.name], other.alone[row.name], session.expected[row.name])
+            }
+            needed |= apart if len(apart) == 1 else set()
+    needed |= {row.check for row in session.rows if row.pins}
+    return [check for check in dict.fromkeys(row.check for row in session.rows) if check not in needed]

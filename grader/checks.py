@@ -1,0 +1,58 @@
+"""What a check file imports: the mark `graded`, and `gradients`.
+
+A check is a pytest function of an implementation. It returns what it saw (tensors, numbers, strings, lists or dicts
+of them) and never judges it: comparing is done elsewhere, by a process that has not run the student's code.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Grading:
+    """What `graded` knows about a check."""
+
+    task: str
+    weight: float
+    rows: tuple[Row, ...]
+    pins: str
+
+
+def graded(task: str, weight: float = 1, rows: Sequence[Row] = ({},), pins: str = "") -> Callable[[Function], Function]:
+    """Mark a function as a check of one task.
+
+    Args:
+        task: the function or class it grades, as course.toml names it.
+        weight: its share of the task's points, relative to the other checks of the task.
+        rows: the public arguments, one mapping a row; the check passes when all its rows pass. Hidden rows of the
+            same check stand in hidden_MODULE.toml beside the check file.
+        pins: the edge or dtype of the specification that only this check looks at, if it kills no mutant that
+            another check does not.
+    """
+
+    def mark(function: Function) -> Function:
+        function.graded = Grading(task, weight, tuple(rows), pins)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def gradients(output: "Tensor", upstream: "Tensor", **inputs: "Tensor") -> dict[str, "Tensor | None"]:
+    """The gradient of sum(output * upstream) for each input, under its name; None where none arrives.
+
+    An output without a graph gives None for all of them, so that a detached result reads as a missing gradient and
+    not as an error.
+    """
+    import torch
+
+    if not output.requires_grad:
+        return {f"gradient of {name}": None for name in inputs}
+    found = torch.autograd.grad(output, list(inputs.values()), upstream, allow_unused=True)
+    return {f"gradient of {name}": gradient for name, gradient in zip(inputs, found, strict=True)}

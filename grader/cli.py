@@ -1,0 +1,163 @@
+"""The command line. Each command imports what it needs when it runs, so that `grader --help` answers at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Build a language model from scratch; know what is wrong and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ModuleName = Annotated[str, typer.Argument(metavar="MODULE", help="A module of course.toml, e.g. attention.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+@app.command()
+def grade(
+    module: ModuleName,
+    submissions: Annotated[Path, typer.Argument(help="A .py file, a folder, a zip, or a folder of these.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder of results; a second run goes on there.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    jobs: Annotated[int, typer.Option(min=0, help="Submissions at a time; 0 is one a core.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Repeat a run: the seed from its report.")] = None,
+    upstream: Annotated[str, typer.Option(help="Earlier modules: given, or the student's own.")] = "given",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Grade everything again with a new seed.")] = False,
+    allow_forbidden: Annotated[bool, typer.Option("--allow-forbidden", help="Forbidden calls cost nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Grade a class and write its reports."""
+    from . import terminal
+    from .collect import collect
+    from .course import find_root, load_course
+    from .errors import BadRequest
+    from .grade import Options
+    from .report import write_reports
+    from .run import carry_out, jobs_by_default, plan
+
+    course = load_course(find_root())
+    week = course.module(module)
+    if upstream not in ("given", "own"):
+        raise BadRequest(f"--upstream must be given or own, got '{upstream}'.")
+    check_device(device)
+    options = Options(upstream, ban=not allow_forbidden)
+    planned = plan(course, week, collect(submissions, module, week.upstream), out, options, seed, fresh)
+    with terminal.progress(len(planned.todo), len(planned.kept), quiet=as_json) as done:
+        records = carry_out(course, week, planned, out, options, jobs or jobs_by_default(), device, done)
+    write_reports(out, records, course, week)
+    terminal.class_table(records, week, out, as_json)
+
+
+@app.command()
+def check(
+    module: Annotated[
+        str, typer.Argument(metavar="[MODULE]", help="A module; the first of the course by default.")
+    ] = "",
+    impl: Annotated[Path | None, typer.Option(help="Your file or folder, assignments/ by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Other inputs of the same kind.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Check your own file and say what is wrong and where to look."""
+    from . import terminal
+    from .collect import collect
+    from .course import find_root, load_course
+    from .errors import BadRequest
+    from .grade import Options, grade
+    from .session import open_session
+
+    course = load_course(find_root())
+    week = course.module(module or next(iter(course.modules)))
+    found = collect(impl or course.root / "assignments" / f"{week.name}.py", week.name, week.upstream)
+    if len(found) != 1:
+        raise BadRequest(f"{impl} holds {len(found)} submissions; `grader check` looks at one, `grader grade` at many.")
+    with open_session(course, week, seed) as session:
+        record = grade(session, found[0], found[0].digest, Options())
+    terminal.one_submission(record, week, as_json)
+    raise typer.Exit(0 if record.score == record.max_score else 1)
+
+
+@app.command()
+def stubs(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a stub is out of date.")] = False,
+) -> None:
+    """Write assignments/ anew from reference/."""
+    from .course import find_root, load_course
+    from .stubs import write_stubs
+
+    names = write_stubs(load_course(find_root()), check)
+    for name in names:
+        typer.echo(f"{name} differs from its reference; run `make stubs`" if check else f"wrote {name}")
+    raise typer.Exit(1 if check and names else 0)
+
+
+@app.command()
+def mutants() -> None:
+    """Apply every mutant to its reference, to see that each still fits."""
+    from .course import find_root, load_course
+    from .mutants import apply, load_mutants
+
+    course = load_course(find_root())
+    for name, week in course.modules.items():
+        known = load_mutants(course.root / "tests" / "mutants" / f"{name}.toml", week)
+        source = course.source("reference", name)
+        for mutant in known:
+            apply(mutant, source)
+        typer.echo(f"{name}: {len(known)} mutants apply")
+
+
+@app.command()
+def adequacy(
+    module: Annotated[str, typer.Argument(metavar="[MODULE]", help="One module; all by default.")] = "",
+    seed: Annotated[int, typer.Option(help="Of the inputs.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Prove the checks: every mutant killed, most named, every correct implementation at full marks."""
+    from . import terminal
+    from .adequacy import prove
+    from .course import find_root, load_course
+
+    course = load_course(find_root())
+    weeks = [course.module(module)] if module else list(course.modules.values())
+    results = [prove(course, week, seed) for week in weeks]
+    terminal.kill_tables(results, as_json)
+    raise typer.Exit(0 if all(result.clean for result in results) else 1)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this machine: versions, device, threads, memory, isolation, and what to do."""
+    from . import terminal
+    from .doctor import examine
+
+    findings = examine()
+    terminal.doctor(findings, as_json)
+    raise typer.Exit(0 if all(finding.fine for finding in findings) else 1)
+
+
+@app.command()
+def demo(
+    module: ModuleName,
+    impl: Annotated[Path | None, typer.Option(help="Your file or folder; given parts by default.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the pictures go.")] = Path("results/demo"),
+) -> None:
+    """Show what the finished module can do."""
+    from .course import find_root, load_course
+    from .demo import run_demo
+
+    course = load_course(find_root())
+    for picture in run_demo(course, course.module(module), impl, out, typer.echo):
+        typer.echo(f"wrote {picture}")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there."""
+    from .errors import BadRequest
+
+    if device not in ("cpu", "cuda"):
+        raise BadRequest(f"--device must be cpu or cuda, got '{device}'.")
+    if device == "cuda" and not Path("/proc/driver/nvidia/version").exists():
+        raise BadRequest("--device cuda: no NVIDIA driver on this machine. Use --device cpu.")

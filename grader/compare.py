@@ -1,0 +1,146 @@
+"""Comparing two outcomes: structure, type, dtype, device, shape, finite, values, in this order.
+
+The first difference in that order is the verdict, since the later ones mean little before the earlier ones hold.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .expected import Expected, Truth, as_floats, half_epsilon
+from .outcome import Container, Foreign, Leaf, Outcome, Raised, TensorLeaf
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first thing that differs. `kind` is one of KINDS; `wrong` marks the entries that are off."""
+
+    kind: str
+    path: str
+    expected: Leaf | Raised
+    got: Leaf | Raised
+    wrong: Tensor | None = None
+    allowed: float = 0.0
+
+
+KINDS = (
+    "ended",
+    "raised",
+    "accepted",
+    "exception",
+    "structure",
+    "type",
+    "dtype",
+    "device",
+    "shape",
+    "finite",
+    "values",
+)
+
+
+def compare(expected: Expected, outcome: Outcome, arguments: Collection[str] = ()) -> Mismatch | None:
+    """None when the outcome is right, else what differs first.
+
+    Args:
+        arguments: names of the interface's arguments. An expected exception must name one that the reference names.
+    """
+    native = expected.native
+    if outcome.ended in ("timeout", "crashed"):
+        return Mismatch("ended", "", None, outcome.why)
+    if native.raised and outcome.raised:
+        right = _same_exception(native.raised, outcome.raised, arguments)
+        return None if right else Mismatch("exception", "", native.raised, outcome.raised)
+    if outcome.raised:
+        return Mismatch("raised", "", None, outcome.raised)
+    if native.raised:
+        return Mismatch("accepted", "", native.raised, next(iter(outcome.leaves.values()), None))
+    return compare_leaves(native.leaves, expected.truths, outcome.leaves)
+
+
+def compare_leaves(native: Mapping[str, Leaf], truths: Mapping[str, Truth], got: Mapping[str, Leaf]) -> Mismatch | None:
+    """The first difference over all leaves, the graver kinds first."""
+    found: list[Mismatch] = []
+    for path, leaf in native.items():
+        if path not in got:
+            return found[0] if found else Mismatch("structure", path, leaf, None)
+        mismatch = _leaf(path, leaf, truths.get(path), got[path])
+        if mismatch:
+            found.append(mismatch)
+    return min(found, key=lambda m: KINDS.index(m.kind), default=None)
+
+
+def _leaf(path: str, expected: Leaf, truth: Truth | None, got: Leaf) -> Mismatch | None:
+    if isinstance(expected, TensorLeaf) and isinstance(got, TensorLeaf):
+        return _tensor(path, expected, truth, got)
+    if isinstance(expected, Container) and isinstance(got, Container):
+        same = expected.kind == got.kind and set(expected.keys) == set(got.keys)
+        return None if same else Mismatch("structure", path, expected, got)
+    if type(expected) is not type(got) or isinstance(got, Foreign):
+        return Mismatch("type", path, expected, got)
+    if truth is not None:
+        return _floats(path, expected, truth, got)
+    return None if expected == got else Mismatch("values", path, expected, got)
+
+
+def _tensor(path: str, expected: TensorLeaf, truth: Truth | None, got: TensorLeaf) -> Mismatch | None:
+    for kind, one, other in (
+        ("shape", expected.values.shape, got.values.shape),
+        ("dtype", expected.values.dtype, got.values.dtype),
+        ("device", expected.device, got.device),
+    ):
+        if one != other:
+            return Mismatch(kind, path, expected, got)
+    if truth is not None:
+        return _floats(path, expected, truth, got)
+    wrong = expected.values != got.values
+    return Mismatch("values", path, expected, got, wrong) if wrong.any() else None
+
+
+def _floats(path: str, expected: Leaf, truth: Truth, got: Leaf) -> Mismatch | None:
+    native, values = as_floats(expected), as_floats(got)
+    assert native is not None
+    assert values is not None
+    same_pattern = (native.isfinite() & values.isfinite()) | (native == values) | (native.isnan() & values.isnan())
+    if not same_pattern.all():
+        return Mismatch("finite", path, expected, got, ~same_pattern)
+    wrong = ((values - truth.values).abs() > truth.allowed) & values.isfinite()
+    return Mismatch("values", path, expected, got, wrong, truth.allowed) if wrong.any() else None
+
+
+def _same_exception(expected: Raised, got: Raised, arguments: Collection[str]) -> bool:
+    """Equal by type, and the message names an argument that the reference's names too."""
+    words = set(re.findall(r"\w+", expected.message)) & set(arguments)
+    return expected.bases[0] in got.bases and (not words or bool(words & set(re.findall(r"\w+", got.message))))
+
+
+def same_output(one: Outcome, other: Outcome, expected: Expected) -> bool:
+    """Whether two wrong outcomes are the same up to the rounding errors of both: how a known mistake is recognised."""
+    if one.ended != other.ended:
+        return False
+    if one.raised and other.raised:
+        return one.raised.bases[:1] == other.raised.bases[:1] and one.raised.message == other.raised.message
+    if one.ended != "values":
+        return True
+    return compare_leaves(one.leaves, _truths_of(one, expected), other.leaves) is None
+
+
+def _truths_of(outcome: Outcome, expected: Expected) -> dict[str, Truth]:
+    """The outcome taken as the truth. Its rounding error is about the reference's, at its own scale, and so is the
+    other's: hence the factor two."""
+    truths = {}
+    for path, leaf in outcome.leaves.items():
+        values = as_floats(leaf)
+        if values is not None:
+            finite = values[values.isfinite()]
+            floor = half_epsilon(leaf) * (float(finite.abs().max()) if finite.numel() else 0.0)
+            reference = expected.truths.get(path)
+            relative = reference.estimate / reference.floor if reference and reference.floor else 1.0
+            truths[path] = Truth(values, 2 * relative * floor, 2 * floor)
+    return truths
+
+
+def is_discrete(leaf: Leaf) -> bool:
+    return isinstance(leaf, TensorLeaf) and leaf.values.dtype in (torch.bool, torch.int64, torch.int32)

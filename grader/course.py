@@ -1,0 +1,153 @@
+"""course.toml as frozen dataclasses, checked on load."""
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import BadRequest, suggest
+
+Table = TypeVar("Table")
+TOML_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "list": (list,),
+    "dict": (dict,),
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one submission may use in a worker."""
+
+    check_cpu_seconds: float = 2.0
+    check_wall_seconds: float = 10.0
+    submission_cpu_seconds: int = 60
+    memory_mib: int = 1024
+    output_kib: int = 16
+
+
+@dataclass(frozen=True)
+class Task:
+    """One function or class that a student fills in."""
+
+    points: float
+    uses: list[str]
+    name: str = ""
+    number: str = ""
+
+
+@dataclass(frozen=True)
+class Module:
+    """One week's file."""
+
+    week: int
+    title: str
+    hours: float
+    tasks: dict[str, Task]
+    upstream: list[str] = field(default_factory=list)
+    forbidden: list[str] = field(default_factory=list)
+    name: str = ""
+
+    @property
+    def points(self) -> float:
+        return sum(task.points for task in self.tasks.values())
+
+    def below(self, task: str) -> set[str]:
+        """The tasks that `task` calls, directly or through others."""
+        found: set[str] = set()
+        for used in self.tasks[task].uses:
+            found |= {used} | self.below(used)
+        return found
+
+
+@dataclass(frozen=True)
+class Course:
+    """The course and the folder it lives in."""
+
+    root: Path
+    title: str
+    limits: Limits
+    modules: dict[str, Module]
+
+    def module(self, name: str) -> Module:
+        if name not in self.modules:
+            raise BadRequest(f"There is no module '{name}'.{suggest(name, self.modules)}")
+        return self.modules[name]
+
+    def checks_file(self, module: str) -> Path:
+        return self.root / "tests" / "checks" / f"check_{module}.py"
+
+    def source(self, folder: str, module: str) -> str:
+        return (self.root / folder / f"{module}.py").read_text(encoding="utf-8")
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The nearest folder upwards that holds course.toml, else the checkout this package is installed from."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+        if (folder / "course.toml").is_file():
+            return folder
+    raise BadRequest(f"No course.toml in {here} or above it. Go to the course folder and try again.")
+
+
+@cache
+def load_course(root: Path) -> Course:
+    """Read and check ROOT/course.toml.
+
+    Raises:
+        BadRequest: it does not parse, a key is unknown or missing, a value has the wrong type, or a task uses one
+            that does not exist.
+    """
+    path = root / "course.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadRequest(f"{path}: {error}") from None
+    _known(data, {"title", "limits", "modules"}, "course.toml")
+    modules = {}
+    for number, (name, table) in enumerate(_table(data, "modules", "course.toml").items(), 1):
+        modules[name] = _module(name, number, dict(table))
+    limits = _fill(Limits, data.get("limits", {}), "course.toml [limits]")
+    return Course(root, str(data.get("title", "")), limits, modules)
+
+
+def _module(name: str, number: int, table: dict[str, Any]) -> Module:
+    where = f"course.toml [modules.{name}]"
+    tasks = {}
+    for index, (task, values) in enumerate(_table(table, "tasks", where).items(), 1):
+        at = f"{where} task {task}"
+        tasks[task] = _fill(Task, {**values, "name": task, "number": f"{number}.{index}"}, at)
+        for used in tasks[task].uses:
+            if used not in tasks:
+                raise BadRequest(f"{at}: uses '{used}', which is not a task listed above it.{suggest(used, tasks)}")
+    return _fill(Module, {**table, "tasks": tasks, "name": name}, where)
+
+
+def _table(data: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    if not isinstance(data.get(key), dict) or not data[key]:
+        raise BadRequest(f"{where}: the table '{key}' is missing or empty.")
+    table: dict[str, Any] = data[key]
+    return table
+
+
+def _known(data: dict[str, Any], known: set[str], where: str) -> None:
+    for key in data:
+        if key not in known:
+            raise BadRequest(f"{where}: unknown key '{key}'.{suggest(key, sorted(known))}")
+
+
+def _fill(kind: type[Table], values: dict[str, Any], where: str) -> Table:
+    """An instance of the dataclass from a TOML table, every key and type checked."""
+    spec = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    _known(values, set(spec), where)
+    for name, value in values.items():
+        wanted = str(getattr(spec[name].type, "__name__", spec[name].type)).split("[")[0]
+        if not isinstance(value, TOML_TYPES[wanted]) or isinstance(value, bool):
+            raise BadRequest(f"{where}: '{name}' must be {wanted}, got {value!r}.")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise BadRequest(f"{where}: {str(error).split(') ')[-1].split('__() ')[-1]}.") from None

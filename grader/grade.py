@@ -1,0 +1,251 @@
+"""Grading one submission: run its rows, give it a second chance with given parts, explain, add up the points."""
+
+import platform
+import time
+from dataclasses import dataclass
+from functools import cache
+
+from . import sandbox
+from .assemble import assemble
+from .collect import Submission
+from .collecting import RowId
+from .compare import Mismatch, compare
+from .diagnose import diagnose
+from .explain import explain, picture
+from .outcome import Outcome, Raised
+from .record import CheckRecord, Diagnosis, SubmissionRecord
+from .screen import Screen, screen
+from .session import Session, single
+from .workers import Results, run_job
+
+GRAVITY = ("crashed", "timeout", "error", "missing", "failed", "passed")  # of a row; the gravest names the check
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to grade: where the earlier modules come from, and whether forbidden calls cost points."""
+
+    upstream: str = "given"
+    ban: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of one submission, judged."""
+
+    row: RowId
+    status: str
+    outcome: Outcome
+    mismatch: Mismatch | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is known about a submission before the points are added up."""
+
+    screen: Screen
+    whole: dict[str, Verdict]
+    alone: dict[str, Verdict]
+    diagnoses: dict[str, Diagnosis]
+
+
+def grade(session: Session, submission: Submission, digest: str, options: Options) -> SubmissionRecord:
+    """The record of one submission. A bad one has a status; only a fault of the grader raises."""
+    start = time.perf_counter()
+    status, problem, findings = look_into(session, submission, options)
+    checks = _checks(session, findings, options) if findings else _blocked(session)
+    return SubmissionRecord(
+        submission=submission.name,
+        module=session.module.name,
+        score=round(sum(check.points for check in checks), 4),
+        max_score=session.module.points,
+        status=status,
+        seed=session.seed,
+        device=session.device,
+        isolation=sandbox.describe(),
+        versions=versions(),
+        seconds=time.perf_counter() - start,
+        checks=checks,
+        problem=problem,
+        notes=_notes(submission, findings),
+        digest=digest,
+    )
+
+
+def look_into(session: Session, submission: Submission, options: Options) -> tuple[str, str, Findings | None]:
+    """Status, problem and findings; the last only where the file could be imported."""
+    if submission.problem:
+        return "unreadable", submission.problem, None
+    look = screen(submission.files[f"{session.module.name}.py"], session.module)
+    if look.syntax_error:
+        return "not_importable", look.syntax_error, None
+    files = assemble(session.course, session.module, submission.files, options.upstream)
+    results = _run(session, files, session.rows)
+    if results.loaded.ended != "values":
+        return "not_importable", _why_not(results.loaded), None
+    return "graded", "", _judge(session, files, look, single(results, session.rows))
+
+
+def _run(session: Session, files: dict[str, str], rows: list[RowId], alone: bool = False) -> Results:
+    """Public rows in one worker, then the hidden ones in another: a hidden input cannot come back as a public value."""
+    parts = [[row for row in rows if not row.hidden], [row for row in rows if row.hidden]]
+    done: dict[str, list[Outcome]] = {}
+    results = Results(Outcome("values"))
+    for part in filter(None, parts):
+        results = run_job(session.students, session.job(files, part, alone))
+        if results.loaded.ended != "values":
+            return results
+        done |= results.rows
+    return Results(results.loaded, done)
+
+
+def _judge(session: Session, files: dict[str, str], look: Screen, outcomes: dict[str, Outcome]) -> Findings:
+    whole = {row.name: verdict(session, row, outcomes[row.name]) for row in session.rows}
+    failed = {v.row.task for v in whole.values() if v.status != "passed"}
+    again = [
+        row
+        for row in session.rows
+        if row.task in failed
+        and any(whole[r.name].status not in ("timeout", "missing") for r in session.rows if r.task == row.task)
+    ]
+    if not again:
+        return Findings(look, whole, {}, {})
+    second = single(_run(session, files, again, alone=True), again)
+    alone = {row.name: verdict(session, row, second[row.name]) for row in again}
+    return Findings(look, whole, alone, diagnose(session, outcomes, second))
+
+
+def verdict(session: Session, row: RowId, outcome: Outcome) -> Verdict:
+    """Compare one outcome with the expected one and put a word to it."""
+    mismatch = compare(session.expected[row.name], outcome, session.arguments)
+    return Verdict(row, _status(outcome, mismatch), outcome, mismatch)
+
+
+def _status(outcome: Outcome, mismatch: Mismatch | None) -> str:
+    if mismatch is None:
+        return "passed"
+    if outcome.ended in ("timeout", "crashed"):
+        return outcome.ended
+    if outcome.raised and outcome.raised.kind in ("NotImplementedError", "MissingTask"):
+        return "missing"
+    return "error" if mismatch.kind == "raised" else "failed"
+
+
+def _checks(session: Session, findings: Findings, options: Options) -> list[CheckRecord]:
+    """One record a check, in file order."""
+    return [_check(session, findings, options, name, points) for name, (_, points) in _points(session).items()]
+
+
+def _check(session: Session, findings: Findings, options: Options, name: str, points: float) -> CheckRecord:
+    rows = [row for row in session.rows if row.check == name]
+    first = rows[0]
+    whole = [findings.whole[row.name] for row in rows]
+    alone = [findings.alone[row.name] for row in rows if row.name in findings.alone]
+    better = alone if alone and _worst(alone).status == "passed" else whole
+    worst = _worst(better)
+    status, text, cause, drawn = worst.status, "", None, None
+    if better is alone and _worst(whole).status != "passed":
+        cause = _cause(session, findings, first.task)
+        text = f"Right with the given parts. In your file it fails because of {cause or 'another task'}."
+    elif worst.mismatch is not None:
+        text = message(session, worst)
+        drawn = None if worst.row.hidden else picture(worst.mismatch, session.signatures[first.task])
+    used = [f for f in findings.screen.forbidden if f.task == first.task] if options.ban else []
+    if used and status != "missing":
+        status, cause = "forbidden", None
+        text = "\n".join(f"line {f.line}: {f.used} ({f.call}) is what this module has you build." for f in used)
+    return CheckRecord(
+        name=name,
+        task=first.task,
+        status=status,
+        points=points if status == "passed" else 0.0,
+        max_points=points,
+        message=text,
+        diagnosis=findings.diagnoses.get(first.task) if status in ("failed", "error", "timeout", "crashed") else None,
+        seconds=sum(v.outcome.seconds for v in whole),
+        reference_seconds=sum(session.expected[row.name].native.seconds for row in rows),
+        sentence=first.sentence,
+        cause=cause,
+        picture=drawn,
+        printed="" if worst.row.hidden else worst.outcome.printed,
+    )
+
+
+def _worst(verdicts: list[Verdict]) -> Verdict:
+    """The verdict that speaks for the check: a public failure before a hidden one, the gravest first."""
+    return min(verdicts, key=lambda v: (v.status == "passed", v.row.hidden, GRAVITY.index(v.status)))
+
+
+def message(session: Session, worst: Verdict) -> str:
+    """What went wrong in a row, in words; of a hidden row only that it did."""
+    assert worst.mismatch is not None
+    if worst.row.hidden:
+        return "Right for the sizes and values in your kit, wrong for others (which are not shown)."
+    text = explain(worst.mismatch, session.signatures[worst.row.task])
+    return f"{text}\n(with {worst.row.arguments})" if worst.row.arguments else text
+
+
+def _cause(session: Session, findings: Findings, task: str) -> str | None:
+    """The first task below this one, in teaching order, that fails on its own."""
+    below = session.module.below(task)
+    failing = {v.row.task for v in findings.alone.values() if v.status != "passed"}
+    failing |= {
+        v.row.task for v in findings.whole.values() if v.status != "passed" and v.row.name not in findings.alone
+    }
+    order = list(session.module.tasks)
+    return min((t for t in failing if t in below), key=order.index, default=None) or min(
+        (t for t in failing if t != task), key=order.index, default=None
+    )
+
+
+def _blocked(session: Session) -> list[CheckRecord]:
+    """The checks of a submission that could not be run."""
+    return [
+        CheckRecord(name, row.task, "blocked", 0.0, points, "", None, 0.0, 0.0, row.sentence)
+        for name, (row, points) in _points(session).items()
+    ]
+
+
+def _points(session: Session) -> dict[str, tuple[RowId, float]]:
+    """Check → its first row and its points: the task's, shared out by weight."""
+    first = {row.check: row for row in reversed(session.rows)}
+    names = list(dict.fromkeys(row.check for row in session.rows))
+    weights: dict[str, float] = {}
+    for row in first.values():
+        weights[row.task] = weights.get(row.task, 0.0) + row.weight
+    tasks = session.module.tasks
+    return {n: (first[n], tasks[first[n].task].points * first[n].weight / weights[first[n].task]) for n in names}
+
+
+def _notes(submission: Submission, findings: Findings | None) -> list[str]:
+    """What an instructor may want to look at; no points hang on it."""
+    notes = [f"{file} was left out: {why}" for file, why in submission.left_out.items()]
+    return notes + [f"line {f.line}: {f.used}" for f in (findings.screen.suspicious if findings else [])]
+
+
+def _why_not(loaded: Outcome) -> str:
+    """Why a file did not import, with the next step where one is known."""
+    raised = loaded.raised
+    if raised is None:
+        return f"While it was imported, {loaded.why}."
+    return "\n".join(filter(None, [_headline(raised), raised.trace]))
+
+
+def _headline(raised: Raised) -> str:
+    if raised.kind == "ModuleNotFoundError":
+        return f"{raised.message}. It is not installed where submissions are graded; see the README for what is."
+    return f"{raised.kind}: {raised.message}"
+
+
+@cache
+def _version_items() -> tuple[tuple[str, str], ...]:
+    from importlib.metadata import version
+
+    import torch
+
+    names = {"kit": version("llm-from-scratch-kit"), "python": platform.python_version()}
+    return tuple({**names, "torch": str(torch.__version__), "numpy": version("numpy")}.items())
+
+
+def versions() -> dict[str, str]:
+    return dict(_version_items())

@@ -1,0 +1,190 @@
+"""What a check gave back, and how it crosses from the worker to the judge.
+
+A frame is two lengths, a JSON header and a safetensors payload: bytes, dtypes and shapes, never objects. Lengths are
+checked before anything is read. Whatever a worker sends is data from a stranger: what does not decode is BadFrame.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+LENGTHS = struct.Struct(">II")
+MAX_HEADER = 4 << 20  # bytes
+MAX_PAYLOAD = 64 << 20
+MAX_LEAVES = 100_000
+MAX_TEXT = 8_000  # characters of a message or a traceback
+
+
+class BadFrame(Exception):
+    """Bytes that are not a frame of ours."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A list or dict on the way to the leaves; `keys` are the entries below it."""
+
+    kind: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A value that does not cross: only its type's name does."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class TensorLeaf:
+    """A tensor as plain bytes on the CPU, with the device it came from."""
+
+    values: Tensor
+    device: str
+
+
+Leaf = Container | Foreign | TensorLeaf | bool | int | float | str | bytes | None
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception: the names of its built-in classes, nearest first, and the student's part of the traceback."""
+
+    kind: str
+    bases: list[str]
+    message: str
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of one row of a check. `ended` is values, raised, timeout or crashed."""
+
+    ended: str
+    leaves: dict[str, Leaf] = field(default_factory=dict)
+    raised: Raised | None = None
+    why: str = ""
+    seconds: float = 0.0
+    printed: str = ""
+
+
+def flatten(value: object, path: str = "") -> Iterator[tuple[str, Leaf]]:
+    """(path, leaf) for every container and leaf of nested lists and dicts."""
+    if isinstance(value, dict):
+        keys = {(key if isinstance(key, str) else repr(key)): item for key, item in value.items()}
+        yield path, Container("dict", tuple(keys))
+        for key, item in keys.items():
+            yield from flatten(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list | tuple):
+        yield path, Container("list", tuple(str(i) for i in range(len(value))))
+        for i, item in enumerate(value):
+            yield from flatten(item, f"{path}[{i}]")
+    else:
+        yield path, _leaf(value)
+
+
+def _leaf(value: object) -> Leaf:
+    if isinstance(value, Tensor):
+        with torch._C.DisableTorchFunctionSubclass():  # a subclass cannot answer for its own bytes
+            if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
+                return Foreign(f"tensor on {value.device} with layout {value.layout} and dtype {value.dtype}")
+            plain = torch.Tensor.detach(value).as_subclass(Tensor)
+            return TensorLeaf(plain.to("cpu", copy=True).contiguous(), value.device.type)
+    if value is None or type(value) in (bool, int, float, str, bytes):
+        return value  # type: ignore[return-value]
+    return Foreign(f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins."))
+
+
+def encode(outcome: Outcome) -> bytes:
+    """The frame of an outcome. Too large a one becomes `crashed`."""
+    tensors: dict[str, Tensor] = {}
+    leaves = []
+    for path, leaf in outcome.leaves.items():
+        if isinstance(leaf, TensorLeaf):
+            name = str(len(tensors))
+            tensors[name] = leaf.values
+            leaves.append([path, "tensor", [name, leaf.device]])
+        else:
+            leaves.append([path, *_plain(leaf)])
+    raised = asdict(outcome.raised) if outcome.raised else None
+    header = {"ended": outcome.ended, "leaves": leaves, "raised": raised, "why": outcome.why}
+    text = json.dumps({**header, "seconds": outcome.seconds, "printed": outcome.printed}).encode()
+    payload = save(tensors) if tensors else b""
+    if len(text) > MAX_HEADER or len(payload) > MAX_PAYLOAD or len(leaves) > MAX_LEAVES:
+        return encode(Outcome("crashed", why="it returned more than 64 MiB", seconds=outcome.seconds))
+    return LENGTHS.pack(len(text), len(payload)) + text + payload
+
+
+def _plain(leaf: Leaf) -> tuple[str, Any]:
+    match leaf:
+        case Container(kind, keys):
+            return kind, list(keys)
+        case Foreign(kind):
+            return "foreign", kind[:200]
+        case bytes():
+            return "bytes", leaf.hex()
+        case float():
+            return "float", repr(leaf)  # JSON has no nan
+        case int() if not isinstance(leaf, bool):
+            return "int", hex(leaf)  # without a limit on its digits
+        case _:
+            return "json", leaf
+
+
+def lengths(prefix: bytes) -> tuple[int, int]:
+    """Sizes of header and payload from a frame's first eight bytes."""
+    header, payload = LENGTHS.unpack(prefix)
+    if header > MAX_HEADER or payload > MAX_PAYLOAD:
+        raise BadFrame(f"a frame of {header} + {payload} bytes is too large")
+    return header, payload
+
+
+def decode(header: bytes, payload: bytes) -> Outcome:
+    """The outcome in a frame.
+
+    Raises:
+        BadFrame: it is not one.
+    """
+    try:
+        data = json.loads(header)
+        tensors = load(payload) if payload else {}
+        leaves = {str(path): _unplain(kind, value, tensors) for path, kind, value in data["leaves"]}
+        raised = Raised(**data["raised"]) if data["raised"] else None
+        if data["ended"] not in ("values", "raised", "crashed"):
+            raise ValueError("unknown ending")
+        return Outcome(
+            data["ended"],
+            leaves,
+            raised,
+            str(data["why"]),
+            float(data["seconds"]),
+            str(data["printed"])[: MAX_TEXT * 4],
+        )
+    except Exception as error:  # any malformed byte may surface as any exception of a parser
+        raise BadFrame(f"{type(error).__name__}: {error}") from None
+
+
+def _unplain(kind: str, value: Any, tensors: dict[str, Tensor]) -> Leaf:
+    match kind:
+        case "tensor":
+            name, device = value
+            return TensorLeaf(tensors[name], str(device)[:40])
+        case "dict" | "list":
+            return Container(kind, tuple(map(str, value)))
+        case "foreign":
+            return Foreign(str(value)[:200])
+        case "bytes":
+            return bytes.fromhex(value)
+        case "float":
+            return float(value)
+        case "int":
+            return int(value, 16)
+        case "json" if value is None or isinstance(value, bool | str):
+            return value
+        case _:
+            raise ValueError(f"unknown leaf {kind!r}")

@@ -1,0 +1,136 @@
+"""pytest plugin: checks are ordinary pytest functions, and running one grades an implementation.
+
+`pytest tests/checks` grades the reference itself, `pytest tests/checks --impl PATH` a submission. The check does not
+run in this process: the rows of the selected tasks are run in workers, and each item reports its verdict.
+"""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .collecting import rows_of
+from .errors import BadRequest
+
+if TYPE_CHECKING:
+    from .course import Course, Module
+    from .grade import Findings
+    from .session import Session
+
+GRADING = pytest.StashKey["Grading"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("grader")
+    group.addoption("--impl", default=None, help="the submission that the checks grade; the reference by default")
+    group.addoption("--seed", default=0, type=int, help="seed of the checks' inputs")
+    group.addoption("--device", default="cpu", help="where the checks run: cpu or cuda")
+    group.addoption("--allow-forbidden", action="store_true", help="forbidden calls do not fail a check")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[GRADING] = Grading(config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if GRADING in config.stash:
+        config.stash[GRADING].close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One item a row, public rows first, then those of the hidden file."""
+    if not hasattr(metafunc.function, "graded"):
+        return
+    rows = rows_of(metafunc.function, Path(metafunc.definition.path))
+    names = list(rows[0][1])
+    if names:
+        values = [pytest.param(*(row[name] for name in names), id=row_id) for row_id, row in rows]
+        metafunc.parametrize(names, values)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Report the verdict on a check's row in place of calling the function here."""
+    if not hasattr(pyfuncitem.function, "graded"):
+        return None
+    failure = pyfuncitem.config.stash[GRADING].failure(pyfuncitem)
+    if failure:
+        pytest.fail(failure, pytrace=False)
+    return True
+
+
+@pytest.fixture
+def impl() -> None:
+    """The implementation under check; a worker fills it in."""
+
+
+@pytest.fixture
+def rng() -> None:
+    """The source of a check's inputs; a worker fills it in."""
+
+
+class Grading:
+    """The grading runs of one pytest session, one a check file, each started by its first item."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._open = ExitStack()
+        self._runs: dict[Path, dict[str, str]] = {}
+
+    def failure(self, item: pytest.Function) -> str:
+        """Why this row fails; empty when it passes."""
+        if item.path not in self._runs:
+            selected = [i for i in item.session.items if i.path == item.path and isinstance(i, pytest.Function)]
+            tasks = {i.function.graded.task for i in selected if hasattr(i.function, "graded")}
+            try:
+                self._runs[item.path] = self._run(item.path, tasks)
+            except BadRequest as error:
+                pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        return self._runs[item.path][item.name]
+
+    def close(self) -> None:
+        self._open.close()
+
+    def _run(self, check_file: Path, tasks: set[str]) -> dict[str, str]:
+        """Row → why it fails, for every row of these tasks."""
+        from .collect import collect
+        from .course import find_root, load_course
+        from .grade import Options, look_into
+        from .session import open_session
+
+        course = load_course(find_root(check_file.parent))
+        module = course.module(check_file.stem.removeprefix("check_"))
+        option = self._config.getoption
+        found = collect(self._path(course, module), module.name, module.upstream)
+        if len(found) != 1:
+            raise BadRequest(f"--impl {option('--impl')} holds {len(found)} submissions; pytest grades one at a time")
+        ban = option("--impl") is not None and not option("--allow-forbidden")
+        opened = open_session(course, module, option("--seed"), option("--device"))
+        whole = self._open.enter_context(opened)
+        session = replace(whole, rows=[row for row in whole.rows if row.task in tasks])
+        status, problem, findings = look_into(session, found[0], Options(ban=ban))
+        if findings is None:
+            return {row.name: f"{status}: {problem}" for row in session.rows}
+        return {row.name: _failure(session, findings, row.name, ban) for row in session.rows}
+
+    def _path(self, course: "Course", module: "Module") -> Path:
+        path = self._config.getoption("--impl")
+        return Path(path) if path else course.root / "reference" / f"{module.name}.py"
+
+
+def _failure(session: "Session", findings: "Findings", row: str, ban: bool) -> str:
+    """The verdict on a row in words. As in a grade, the better of the file as it is and with given parts counts."""
+    from .grade import message
+
+    verdict = findings.alone.get(row, findings.whole[row])
+    verdict = findings.whole[row] if findings.whole[row].status == "passed" else verdict
+    used = [f for f in findings.screen.forbidden if f.task == verdict.row.task] if ban else []
+    if used:
+        return "\n".join(f"line {f.line}: {f.used} ({f.call}) is what this module has you build." for f in used)
+    if verdict.status == "passed":
+        return ""
+    diagnosis = findings.diagnoses.get(verdict.row.task)
+    says = f"\nThis is exactly the output of a known mistake: {diagnosis.says}" if diagnosis else ""
+    return f"{verdict.row.sentence}\n{verdict.status}: {message(session, verdict)}{says}"

@@ -1,0 +1,99 @@
+"""What a grading run leaves behind: one record a check, one a submission. Every report is drawn from these."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+# Statuses of a check. `blocked`: it could not run because the file did not import.
+STATUSES = ("passed", "failed", "error", "missing", "forbidden", "timeout", "crashed", "blocked")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The known mistake that gives exactly the student's output."""
+
+    mutant: str
+    says: str
+    hints: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A slice of a failed tensor as rows of numbers; NaN and inf are the strings "nan", "inf" and "-inf"."""
+
+    axes: tuple[str, str]
+    slice: str
+    expected: list[list[float | str]]
+    got: list[list[float | str]]
+
+
+@dataclass(frozen=True)
+class CheckRecord:
+    """The verdict on one check, all its rows together."""
+
+    name: str
+    task: str
+    status: str
+    points: float
+    max_points: float
+    message: str
+    diagnosis: Diagnosis | None
+    seconds: float
+    reference_seconds: float
+    sentence: str
+    cause: str | None = None  # the task whose failure explains this one
+    picture: Picture | None = None
+    printed: str = ""
+
+
+@dataclass(frozen=True)
+class SubmissionRecord:
+    """Everything known about one graded submission."""
+
+    submission: str
+    module: str
+    score: float
+    max_score: float
+    status: str  # graded, not_importable or unreadable
+    seed: int
+    device: str
+    isolation: list[str]
+    versions: dict[str, str]
+    seconds: float
+    checks: list[CheckRecord]
+    problem: str = ""  # why it could not be graded: the reason, or the traceback
+    notes: list[str] = field(default_factory=list)  # for the instructor, e.g. forbidden calls with line numbers
+    digest: str = ""  # of the submission and of the checks it was graded by
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> SubmissionRecord:
+    """The record written by SubmissionRecord.to_json."""
+    data: dict[str, Any] = json.loads(text)
+    data["checks"] = [_check(values) for values in data["checks"]]
+    return SubmissionRecord(**data)
+
+
+def _check(values: dict[str, Any]) -> CheckRecord:
+    diagnosis, picture = values["diagnosis"], values["picture"]
+    values["diagnosis"] = Diagnosis(**diagnosis) if diagnosis else None
+    values["picture"] = Picture(**{**picture, "axes": tuple(picture["axes"])}) if picture else None
+    return CheckRecord(**values)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""Grading a class: every submission once, in parallel, each record on disk as soon as it is there.
+
+A record is complete or absent, so a killed run goes on where it stopped: a second run into the same folder keeps the
+seed, and grades what has no record yet or whose submission, checks or options have changed since.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from .collect import Submission
+from .course import Course, Module
+from .errors import BadRequest
+from .grade import Options, grade
+from .record import SubmissionRecord, from_json, write_whole
+from .session import open_session
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do: the seed it uses, the records it keeps and the submissions it grades."""
+
+    seed: int
+    kept: list[SubmissionRecord]
+    todo: list[tuple[Submission, str]]  # with the digest that its record will carry
+
+
+def plan(
+    course: Course,
+    module: Module,
+    submissions: list[Submission],
+    out: Path,
+    options: Options,
+    seed: int | None,
+    fresh: bool,
+) -> Plan:
+    """Compare the folder of results with what is asked for.
+
+    Raises:
+        BadRequest: `out` is a file, or holds a run with another seed.
+    """
+    if out.exists() and not out.is_dir():
+        raise BadRequest(f"{out} is a file; -o needs a folder for the results.")
+    earlier = None if fresh else _earlier_seed(out, module)
+    if seed is not None and earlier not in (None, seed):
+        raise BadRequest(f"{out} holds a run with seed {earlier}, not {seed}. Add --fresh, or choose another folder.")
+    chosen = seed if seed is not None else earlier if earlier is not None else secrets.randbelow(2**31)
+    grading = _grading_digest(course.root, module.name)
+    kept, todo = [], []
+    for submission in submissions:
+        digest = _hash(grading, str(options), str(chosen), submission.digest)
+        record = None if fresh else _record(out, module, submission.name, digest)
+        if record is None:
+            todo.append((submission, digest))
+        else:
+            kept.append(record)
+    return Plan(chosen, kept, todo)
+
+
+def carry_out(
+    course: Course,
+    module: Module,
+    planned: Plan,
+    out: Path,
+    options: Options,
+    jobs: int,
+    device: str,
+    done: Callable[[SubmissionRecord], None],
+) -> list[SubmissionRecord]:
+    """Grade what the plan says, calling `done` with each record; returns all records sorted by submission."""
+    records = list(planned.kept)
+    if planned.todo:
+        write_whole(out / RUN_FILE, json.dumps({**_runs(out), module.name: planned.seed}, indent=1) + "\n")
+        with open_session(course, module, planned.seed, device) as session, ThreadPoolExecutor(jobs) as pool:
+            futures = [pool.submit(grade, session, *work, options) for work in planned.todo]
+            try:
+                for future in as_completed(futures):
+                    record = future.result()
+                    write_whole(out / record.submission / f"{module.name}.json", record.to_json())
+                    records.append(record)
+                    done(record)
+            finally:
+                for future in futures:
+                    future.cancel()
+    return sorted(records, key=lambda record: record.submission)
+
+
+def jobs_by_default() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _runs(out: Path) -> dict[str, int]:
+    """Module → seed of the runs in a folder of results; none where the file is absent or broken."""
+    try:
+        runs = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): int(seed) for name, seed in runs.items()} if isinstance(runs, dict) else {}
+
+
+def _earlier_seed(out: Path, module: Module) -> int | None:
+    return _runs(out).get(module.name)
+
+
+def _record(out: Path, module: Module, submission: str, digest: str) -> SubmissionRecord | None:
+    """The record on disk, if it is of this very submission, graded by these very checks."""
+    try:
+        record = from_json((out / submission / f"{module.name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return record if record.digest == digest else None
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _grading_digest(root: Path, module: str) -> str:
+    """A hash of everything that decides a grade besides the submission."""
+    patterns = [
+        "course.toml",
+        "reference/*.py",
+        "assignments/given/*.py",
+        f"tests/*/*_{module}.*",
+        f"tests/mutants/{module}.toml",
+    ]
+    files = sorted({file for pattern in patterns for file in root.glob(pattern)})
+    files += sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

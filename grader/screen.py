@@ -1,0 +1,245 @@
+"""The static look at a submission: does it parse, what is missing, which calls are not allowed. Nothing is run.
+
+Names are followed through imports and simple assignments, and a helper counts for the tasks that call it. That makes a
+forbidden call visible with its line; it does not make it impossible. The worker watches the calls themselves, and what
+could blind it there is listed here as suspicious: for a person to look at, never punished.
+"""
+
+import ast
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .course import Module
+from .names import At, Binding, Names, Scope, folded
+from .text import one_line
+
+MAX_REPEATS = 10  # findings of one call in one task
+METHOD = "Tensor."  # starts an entry of course.toml that means a method of any tensor
+BUILTINS = ("exec", "eval", "compile", "open", "__import__", "__builtins__")
+ATTRIBUTES = ("__subclasses__", "__globals__", "__builtins__", "__code__", "__closure__")
+BY_NAME = ("getattr", "setattr", "delattr", "vars")
+# Ways out of the file: to the grader's own objects, to the machine, past the watch on torch's operations.
+MODULES = (
+    *("ctypes", "cffi", "gc", "sys.modules", "sys._getframe", "sys.settrace", "sys.setprofile", "inspect.stack"),
+    *("inspect.currentframe", "builtins", "importlib", "os", "subprocess", "socket", "threading", "_thread"),
+    *("multiprocessing", "concurrent.futures", "signal", "atexit", "pickle", "torch.library", "torch._C", "torch.ops"),
+    *("torch.overrides", "torch.utils._python_dispatch", "torch.utils.cpp_extension"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A call or name in the source, and the task that it counts for (None: for no task)."""
+
+    line: int
+    call: str  # as course.toml or the lists above name it
+    used: str  # as written
+    task: str | None = None
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What the source text shows by itself."""
+
+    syntax_error: str = ""  # two lines: where and what, then the line of the file
+    missing: list[str] = field(default_factory=list)  # tasks that nothing at the top level defines
+    forbidden: list[Finding] = field(default_factory=list)
+    suspicious: list[Finding] = field(default_factory=list)
+
+
+def screen(source: str, module: Module) -> Screen:
+    """Look at a source text from a stranger. It never raises, whatever the text."""
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
+    lines = source.encode(errors="replace").split(b"\n")  # places in the tree count bytes
+    tree = _parse(source, f"{module.name}.py")
+    if isinstance(tree, str):
+        return Screen(tree)
+    names = Names(tree)
+    missing = [task for task in module.tasks if task not in names.root.names]
+    forbidden = _Forbidden(names, module, lines)
+    return Screen("", missing, _tidy([*forbidden.bound(), *forbidden.used()]), _tidy(_suspicious(names, lines)))
+
+
+def _parse(source: str, file: str) -> ast.Module | str:
+    """The tree, or why there is none."""
+    if "\0" in source:
+        return f"{file} does not parse: it has NUL bytes in it; save it as UTF-8"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # '\d' and the like: not ours to print
+            # Only parsed: the compiler behind it copies nested `finally` blocks, 2^20 of them from a file of 4 KB.
+            return ast.parse(source)
+    except SyntaxError as error:
+        return f"{file} does not parse: {_syntax(error, source)}"
+    except (RecursionError, MemoryError):
+        return f"{file} does not parse: an expression in it is nested too deeply"
+    except ValueError:  # half of a surrogate pair
+        return f"{file} does not parse: it has characters that are not Unicode in it; save it as UTF-8"
+
+
+def _syntax(error: SyntaxError, source: str) -> str:
+    message = one_line(error.msg)
+    if isinstance(error, TabError):
+        message = "tabs and spaces are mixed in the indentation; use four spaces a level"
+    elif "unindent does not match" in message:
+        message = "the indentation of this line matches no line above it; use four spaces a level"
+    if error.lineno is None:
+        return message
+    lines = source.split("\n")
+    quoted = one_line(lines[error.lineno - 1], 100) if 0 < error.lineno <= len(lines) else ""
+    return f"line {error.lineno}: {message}" + (f"\n    {quoted}" if quoted else "")
+
+
+class _Forbidden:
+    """The forbidden calls of one source text."""
+
+    def __init__(self, names: Names, module: Module, lines: list[bytes]) -> None:
+        self.names, self.module, self.lines = names, module, lines
+        self.methods = {entry.removeprefix(METHOD) for entry in module.forbidden if entry.startswith(METHOD)}
+        self.calls = {entry: entry for entry in module.forbidden if not entry.startswith(METHOD)}
+        self.calls |= {f"torch.Tensor.{method}": METHOD + method for method in self.methods}
+        self.own = {name for scope in names.scopes if scope.kind == "class" for name in scope.names}
+        self.tasks = _tasks(names, module)
+
+    def used(self) -> Iterator[Finding]:
+        """Where the source reads something forbidden."""
+        for node, at in self.names.reads:
+            # `sm = torch.softmax` only gives it another name: what counts is where sm is read.
+            renamed = id(node) in self.names.aliases
+            origins = frozenset() if at.quiet else self.names.origins(node, at.scope)
+            hits = {self.calls[origin] for origin in origins & self.calls.keys() if not renamed}
+            if not origins and not at.quiet:
+                hits = self._method(node, at)
+            for call in sorted(hits):
+                for task in self._blamed(at.unit):
+                    yield Finding(node.lineno, call, _written(node, self.lines), task)
+
+    def bound(self) -> Iterator[Finding]:
+        """Where a task itself is nothing but another name: `from torch import softmax`."""
+        for task in self.module.tasks:
+            for binding in self.names.root.live(task) if task in self.names.root.names else []:
+                for origin in sorted(self.names.of_binding(binding) & self.calls.keys()):
+                    line = getattr(binding.node, "lineno", 0)
+                    yield Finding(line, self.calls[origin], _written(binding.node, self.lines), task)
+
+    def _method(self, node: ast.AST, at: At) -> set[str]:
+        """x.softmax, also as getattr(x, "softmax"), where x may well be a tensor."""
+        match node:
+            case ast.Attribute(attr=attribute, value=receiver):
+                method: str | None = attribute
+            case ast.Call(args=[receiver, word, *_]) if self.names.is_builtin_call(node, at.scope, "getattr"):
+                method = folded(word)
+            case _:
+                return set()
+        if method not in self.methods or self._is_own(receiver, method, at.scope):
+            return set()
+        return {METHOD + method}
+
+    def _is_own(self, receiver: ast.expr, method: str, scope: Scope) -> bool:
+        """Whether the receiver is the student's own object: self, a class of the file, or what holds one."""
+        match receiver:
+            case ast.Name(id="self" | "cls") if _in_class(scope):
+                return True
+            case ast.Name():
+                found = self.names.lookup(receiver, scope)
+                return found is not None and any(self._is_made_here(b, method) for b in found[1])
+            case ast.Attribute(value=ast.Name(id="self")) | ast.Call(func=ast.Name(id="super")):
+                return method in self.own and _in_class(scope)
+        return False
+
+    def _is_made_here(self, binding: Binding, method: str) -> bool:
+        """Whether a name is a function or class of the file, or an object made by a class that has the method."""
+        if isinstance(binding.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            return True
+        maker = binding.value.func if isinstance(binding.value, ast.Call) else None
+        if method not in self.own or not isinstance(maker, ast.Name):
+            return False
+        found = self.names.lookup(maker, binding.scope)
+        return found is not None and any(isinstance(b.node, ast.ClassDef) for b in found[1])
+
+    def _blamed(self, unit: tuple[str, ...]) -> list[str | None]:
+        """The tasks that code counts for: its own, else those that reach it through helpers that are no tasks."""
+        blamed = {task for name in unit for task in self.tasks.get(name, ())}
+        return [task for task in self.module.tasks if task in blamed] or [None]
+
+
+def _tasks(names: Names, module: Module) -> dict[str, set[str]]:
+    """For each top-level name the tasks that it counts for. A task that calls another does not answer for it."""
+    read: dict[str, set[str]] = defaultdict(set)
+    for node, at in names.reads:
+        found = names.lookup(node, at.scope) if isinstance(node, ast.Name) and at.unit else None
+        if isinstance(node, ast.Name) and found is not None and found[0] is names.root:
+            for name in at.unit:
+                read[name].add(node.id)
+    reached: dict[str, set[str]] = defaultdict(set)
+    for task in module.tasks:
+        stack = [task]
+        while stack:
+            name = stack.pop()
+            if task not in reached[name] and (name == task or name not in module.tasks):
+                reached[name].add(task)
+                stack.extend(read[name])
+    return reached
+
+
+def _suspicious(names: Names, lines: list[bytes]) -> Iterator[Finding]:
+    for node, dotted in names.imports:
+        for entry in MODULES:
+            if f"{dotted}.".startswith(f"{entry}."):
+                yield Finding(node.lineno, entry, _written(node, lines))
+    for read, at in names.reads:
+        for call in sorted(_reaches(read, at.scope, names)):
+            yield Finding(read.lineno, call, _written(read, lines))
+    for write, at in names.writes:
+        for origin in sorted(names.origins(write, at.scope)):
+            yield Finding(write.lineno, f"assignment to {origin}", _written(write, lines))
+
+
+def _reaches(node: ast.Name | ast.Attribute | ast.Call, scope: Scope, names: Names) -> set[str]:
+    """Which of the things to look at an expression reaches."""
+    match node:
+        case ast.Name(id=name):
+            return {name} if name in BUILTINS and names.lookup(node, scope) is None else set()
+        case ast.Attribute(attr="__dict__", value=value) if names.origins(value, scope):
+            return {"__dict__"}
+        case ast.Attribute(attr=attribute) if attribute in ATTRIBUTES:
+            return {attribute}
+        case ast.Call(func=ast.Name(id=name), args=[first, *rest]) if names.is_builtin_call(node, scope, *BY_NAME):
+            word = folded(rest[0]) if rest else None
+            if word in ATTRIBUTES:
+                return {word}
+            # getattr(torch, "exp") is spelled out and followed like torch.exp; the others can change or hide a module
+            if names.origins(first, scope) and not (name == "getattr" and word):
+                return {name}
+    return set(names.origins(node, scope).intersection(MODULES))
+
+
+def _written(node: ast.AST, lines: list[bytes]) -> str:
+    """The source of a node on one line: the end of a long x.y.z, the start of anything else."""
+    first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", 1)
+    start, end = getattr(node, "col_offset", 0), getattr(node, "end_col_offset", 0)
+    if not isinstance(node, ast.Attribute):
+        return one_line(lines[first - 1][start : end if first == last else None][:400].decode(errors="replace"), 80)
+    start = start if first == last else 0
+    cut = first != last or end - start > 80
+    text = lines[last - 1][max(start, end - 80) : end].decode(errors="ignore")
+    return ("…" if cut else "") + one_line(text, 80)
+
+
+def _tidy(findings: Iterable[Finding]) -> list[Finding]:
+    """Each finding once, by line; a source can repeat one a hundred thousand times."""
+    kept = []
+    repeats: Counter[tuple[str, str | None]] = Counter()
+    for finding in sorted(dict.fromkeys(findings), key=lambda finding: (finding.line, finding.call, finding.used)):
+        repeats[finding.call, finding.task] += 1
+        if repeats[finding.call, finding.task] <= MAX_REPEATS:
+            kept.append(finding)
+    return kept
+
+
+def _in_class(scope: Scope | None) -> bool:
+    while scope is not None and scope.kind != "class":
+        scope = scope.parent
+    return scope is not None

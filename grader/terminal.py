@@ -1,0 +1,144 @@
+"""What the commands print: tables and colour on a terminal, plain lines elsewhere. Drawn from the same records."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .course import Module
+from .html import first_cause
+from .record import CheckRecord, SubmissionRecord
+from .text import one_line, plain
+
+if TYPE_CHECKING:
+    from .adequacy import Proof
+    from .doctor import Finding
+
+MARKS = {"passed": "ok", "missing": "to do"}
+
+
+@contextmanager
+def progress(total: int, kept: int, quiet: bool) -> Iterator[Callable[[SubmissionRecord], None]]:
+    """A function to call with each finished record: moves a bar on a terminal, prints a line elsewhere."""
+    if kept and not quiet:
+        print(f"{kept} graded before and unchanged, {total} to grade", file=sys.stderr)
+    if quiet or not total:
+        yield lambda record: None
+    elif sys.stderr.isatty():
+        yield from _bar(total)
+    else:
+        count = iter(range(1, total + 1))
+        yield lambda record: print(f"[{next(count)}/{total}] {_line(record)}", file=sys.stderr)
+
+
+def _bar(total: int) -> Iterator[Callable[[SubmissionRecord], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("grading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[now]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total, now="")
+        yield lambda record: bar.update(task, advance=1, now=escape(one_line(record.submission, 24)))
+
+
+def class_table(records: list[SubmissionRecord], module: Module, out: Path, as_json: bool) -> None:
+    """The class at a glance and where its page is."""
+    if as_json:
+        rows = [
+            {"submission": r.submission, "score": r.score, "max_score": r.max_score, "status": r.status}
+            for r in records
+        ]
+        print(json.dumps({"module": module.name, "out": str(out), "submissions": rows}, indent=1))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("submission", overflow="fold", max_width=28)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("first cause", overflow="fold")
+    for record in records:
+        task, why = first_cause(record, module)
+        cause = f"{task}: {why}" if task else f"{record.status.replace('_', ' ')}: {why}" if why else ""
+        table.add_row(escape(plain(record.submission)), f"{record.score:.1f}", escape(cause))
+    Console().print(table)
+    mean = sum(record.score for record in records) / len(records)
+    print(f"\n{len(records)} submissions, mean {mean:.1f} of {module.points:g}. The class page: {out / 'index.html'}")
+
+
+def one_submission(record: SubmissionRecord, module: Module, as_json: bool) -> None:
+    """A student's own verdicts: task by task, each failing check with its reason."""
+    if as_json:
+        print(record.to_json(), end="")
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if record.problem:
+        console.print(f"[bold]{record.status.replace('_', ' ')}[/bold]: {escape(plain(record.problem))}")
+        return
+    for task in module.tasks.values():
+        checks = [check for check in record.checks if check.task == task.name]
+        points = sum(check.points for check in checks)
+        console.print(f"[bold]{task.number} {task.name}[/bold]  {points:g} of {task.points:g}")
+        for check in checks:
+            _print_check(console, check)
+    console.print(f"\n{module.name}: {record.score:g} of {record.max_score:g} points")
+
+
+def _print_check(console: Console, check: CheckRecord) -> None:
+    if check.status == "passed" and not check.cause:
+        return
+    word = MARKS.get(check.status, check.status)
+    colour = {"passed": "yellow", "missing": "dim"}.get(check.status, "red")
+    console.print(f"  [{colour}]{word}[/{colour}]  {escape(check.sentence)}")
+    if check.status == "missing":
+        return
+    if check.diagnosis:
+        console.print(f"      This is exactly the output of a known mistake: {escape(check.diagnosis.says)}")
+    for line in plain(check.message).splitlines():
+        console.print(f"      {escape(line)}")
+    if check.printed:
+        console.print(f"      printed: {escape(one_line(check.printed))}")
+
+
+def kill_tables(proofs: list["Proof"], as_json: bool) -> None:
+    """The kill table of each module: mutants by checks, survivors first, then what is not clean."""
+    if as_json:
+        print(json.dumps({"modules": {proof.module: proof.summary() for proof in proofs}}, indent=1))
+        return
+    for proof in proofs:
+        width = max(len(name) for name in proof.killed_by)
+        for name, killers in sorted(proof.killed_by.items(), key=lambda item: (len(item[1]), item[0])):
+            marks = "".join("x" if check in killers else "." for check in proof.checks)
+            print(f"{name:<{width}} {marks} {'named' if name in proof.named else 'not named'}")
+        print("\ncolumns, in order:")
+        for number, check in enumerate(proof.checks, 1):
+            print(f"  {number:>2} {check}")
+        summary = proof.summary()
+        print(f"\n{proof.module}: {summary['killed']} of {summary['mutants']} mutants killed, {summary['named']} named")
+        for line in proof.complaints():
+            print(f"  {line}")
+
+
+def doctor(findings: list["Finding"], as_json: bool) -> None:
+    """What was found on this machine and what to do about it."""
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+        return
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        print(f"{'ok ' if finding.fine else 'fix'} {finding.what:<{width}}  {finding.found}")
+        if finding.advice:
+            print(f"    {'':<{width}}  {finding.advice}")
+
+
+def _line(record: SubmissionRecord) -> str:
+    return f"{one_line(record.submission, 60)}: {record.score:g} of {record.max_score:g} ({record.status})"

@@ -1,0 +1,164 @@
+"""The process that runs a stranger's code: it loads one implementation, runs rows of checks, sends outcomes.
+
+It decides nothing and knows no expected value. The judge trusts only that it may send bytes.
+"""
+
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import loading, sandbox, wire
+from .collecting import Collected
+from .outcome import MAX_TEXT, Outcome, Raised, encode, flatten
+from .rng import Mode, Rng
+
+GIVEN = "given_parts"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row to run, once a mode, each time from the same seed."""
+
+    row: str
+    seed: int
+    modes: list[tuple[bool, int]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker has to do. Sources are file name → text."""
+
+    module: str
+    files: dict[str, str]
+    runs: list[Run]
+    given: dict[str, str] | None  # when set, stands in for all tasks but the one under check
+    tasks: list[str]
+    device: str
+    caps: sandbox.Caps
+
+
+def job_from(message: Mapping[str, Any]) -> Job:
+    """The job in a message of the judge."""
+    runs = [Run(run["row"], run["seed"], [tuple(mode) for mode in run["modes"]]) for run in message["runs"]]
+    return Job(**{**message, "runs": runs, "caps": sandbox.Caps(**message["caps"])})
+
+
+def main(sock: socket.socket, checks: Mapping[str, Collected]) -> None:
+    """Serve one job and end. The first frame says whether the file could be imported; then one frame a run."""
+    job = job_from(wire.receive_json(sock))
+    printed = sandbox.enter(job.caps)
+    sandbox.start_clock(job.caps.check_cpu_seconds * 2)
+    loaded = attempt(lambda: _load(job), printed)
+    sock.sendall(encode(loaded))
+    if loaded.ended == "values":
+        for outcome in run_all(job, checks, printed):
+            sock.sendall(encode(outcome))
+    sandbox.start_clock(0)
+    os._exit(0)
+
+
+def run_all(job: Job, checks: Mapping[str, Collected], printed: sandbox.Printed) -> Iterator[Outcome]:
+    """The outcome of every run of the job, in order."""
+    module = sys.modules[f"{loading.PACKAGE}.{job.module}"]
+    own = {task: getattr(module, task) for task in job.tasks if hasattr(module, task)}
+    given = loading.load(job.given, job.module, GIVEN) if job.given else None
+    for run in job.runs:
+        check = checks[run.row]
+        if given is not None:
+            _isolate(module, given, own, check.row.task)
+        for wide, moved in run.modes:
+            sandbox.start_clock(job.caps.check_cpu_seconds)
+            if check.row.task not in own:
+                yield Outcome("raised", raised=Raised("MissingTask", [], f"{check.row.task} is not defined"))
+            else:
+                yield run_row(module, check, Rng(run.seed, Mode(wide, moved), job.device), printed)
+
+
+def run_row(impl: ModuleType, check: Collected, rng: Rng, printed: sandbox.Printed) -> Outcome:
+    """One run of one row, from a clean global state."""
+    reset_state()
+    arguments = dict(check.arguments)
+    wanted = check.function.__code__.co_varnames[: check.function.__code__.co_argcount]
+    if "impl" in wanted:
+        arguments["impl"] = impl
+    if "rng" in wanted:
+        arguments["rng"] = rng
+    return attempt(lambda: check.function(**arguments), printed)
+
+
+def attempt(call: Any, printed: sandbox.Printed) -> Outcome:
+    """Call, and say how it ended: with values, or with an exception of whatever kind."""
+    printed.take()
+    start = time.perf_counter()
+    try:
+        value = call()
+        seconds = time.perf_counter() - start
+        return Outcome("values", dict(flatten(value)), seconds=seconds, printed=printed.take())
+    except MemoryError:
+        why = "it ran out of memory"
+    except SystemExit as error:
+        why = f"it ended the program (exit code {error.code!r})"[:200]
+    except BaseException as error:  # a student may raise anything
+        if "can't allocate memory" in str(error):
+            why = "it ran out of memory"
+        else:
+            seconds = time.perf_counter() - start
+            return Outcome("raised", raised=_raised(error), seconds=seconds, printed=printed.take())
+    return Outcome("crashed", why=why, seconds=time.perf_counter() - start, printed=printed.take())
+
+
+def reset_state() -> None:
+    """Undo what an earlier row may have left behind: generators, default dtype and device, grad mode, threads."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device("cpu")
+    torch.set_grad_enabled(True)
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(1)
+
+
+def _load(job: Job) -> None:
+    reset_state()
+    loading.load(job.files, job.module)
+
+
+def _isolate(module: ModuleType, given: ModuleType, own: Mapping[str, Any], task: str) -> None:
+    """Let given stand in for every task of the module but one."""
+    for name in own:
+        setattr(module, name, own[name] if name == task else getattr(given, name))
+
+
+def _raised(error: BaseException) -> Raised:
+    bases = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message cannot be shown)"
+    if isinstance(error, SyntaxError):
+        message = f"line {error.lineno}: {error.msg}"
+    return Raised(type(error).__name__[:200], bases, message[:MAX_TEXT], _trace(error.__traceback__)[-MAX_TEXT:])
+
+
+def _trace(tb: TracebackType | None) -> str:
+    """The student's own frames, outermost first: the last one is where to look."""
+    frames = [frame for frame in traceback.extract_tb(tb) if frame.filename.startswith(f"{loading.PACKAGE}/")]
+    return "\n".join(f"{Path(f.filename).name}, line {f.lineno}, in {f.name}\n    {f.line}" for f in frames[-12:])
+
+
+def ended_by_clock(status: int) -> bool:
+    """Whether a wait status means that the worker used up its CPU time."""
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGXCPU)

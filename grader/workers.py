@@ -1,0 +1,176 @@
+"""The judge's end of the processes: start a zygote, run rows in workers, hold every deadline from outside."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from . import wire
+from .collecting import RowId
+from .errors import BadRequest, GraderFault
+from .outcome import LENGTHS, BadFrame, Outcome, decode, lengths
+from .worker import Job, Run, ended_by_clock
+
+TIMEOUTS_ALLOWED = 2
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a job came to: whether the file was imported, and the outcomes of each row, one a mode."""
+
+    loaded: Outcome
+    rows: dict[str, list[Outcome]] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+
+
+class Zygote:
+    """A warm process to fork workers from; `rows` are the checks it found."""
+
+    def __init__(self, check_file: Path) -> None:
+        ours, theirs = socket.socketpair()
+        environment = dict.fromkeys(THREADS, "1") | {
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        }
+        command = [sys.executable, "-I", "-B", "-m", "grader.zygote", str(theirs.fileno()), str(check_file)]
+        self._process = subprocess.Popen(
+            command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd="/"
+        )
+        theirs.close()
+        self._sock = ours
+        self._lock = threading.Lock()
+        self._rows: list[RowId] | None = None
+
+    @property
+    def rows(self) -> list[RowId]:
+        """The rows of the check file, in file order; waits for the zygote to be ready the first time."""
+        with self._lock:
+            if self._rows is None:
+                answer = self._receive()
+                if "error" in answer:
+                    raise BadRequest(answer["error"])
+                self._rows = [RowId(**row) for row in answer["rows"]]
+        return self._rows
+
+    def warm(self, job: Job) -> None:
+        """Run a job in the zygote itself, so that no worker has to import what it needs."""
+        expected = sum(len(run.modes) for run in job.runs)
+        if self._ask({"op": "warm", "job": asdict(job)})["warmed"] == 0 and expected:
+            raise GraderFault("no check ran on assignments/given; run `pytest tests/checks --impl assignments/given`")
+
+    def spawn(self) -> tuple[int, socket.socket]:
+        """A new worker: its pid and the socket to it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            answer = self._ask({"op": "spawn"}, [theirs.fileno()])
+        return answer["pid"], ours
+
+    def kill(self, pid: int) -> tuple[int, float]:
+        """End a worker and everything in its group; its wait status and CPU seconds."""
+        answer = self._ask({"op": "kill", "pid": pid})
+        return answer["status"], answer["cpu"]
+
+    def close(self) -> None:
+        self._sock.close()
+        self._process.wait()
+
+    def _ask(self, request: dict[str, Any], fds: Sequence[int] = ()) -> Any:
+        _ = self.rows  # the first answer is the list of checks
+        text = json.dumps(request).encode()
+        with self._lock:
+            try:
+                socket.send_fds(self._sock, [wire.LENGTH.pack(len(text))], list(fds))
+                self._sock.sendall(text)
+                return self._receive()
+            except OSError as error:
+                raise GraderFault(f"the process that workers are forked from has gone ({error})") from None
+
+    def _receive(self) -> Any:
+        try:
+            return wire.receive_json(self._sock)
+        except wire.Closed:
+            raise GraderFault("the process that workers are forked from ended; its message is above") from None
+
+
+def run_job(zygote: Zygote, job: Job) -> Results:
+    """Run every row of a job. After a crash or a time-out a fresh worker goes on with the next row.
+
+    Two time-outs end the submission: the rows not reached are time-outs as well.
+    """
+    rows: dict[str, list[Outcome]] = {}
+    left, timeouts, cpu = list(job.runs), 0, 0.0
+    while True:
+        loaded, done, used = _one_worker(zygote, replace(job, runs=left))
+        cpu += used
+        rows |= done
+        if loaded.ended != "values":
+            return Results(loaded, rows, cpu)
+        ended = left[: len(done)]
+        left = left[len(done) :]
+        timeouts += bool(ended) and done[ended[-1].row][-1].ended == "timeout"
+        if not left:
+            return Results(loaded, rows, cpu)
+        if timeouts >= TIMEOUTS_ALLOWED:
+            why = "not run, because two checks before it did not end"
+            return Results(loaded, rows | {run.row: [Outcome("timeout", why=why)] for run in left}, cpu)
+
+
+def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, dict[str, list[Outcome]], float]:
+    """Run rows until the worker is done, dies or is late. The row it died in has that as its last outcome."""
+    pid, sock = zygote.spawn()
+    rows: dict[str, list[Outcome]] = {}
+    loaded = Outcome("values")
+    fate: Outcome | None = None
+    with sock:
+        try:
+            sock.settimeout(job.caps.check_wall_seconds)
+            wire.send_json(sock, asdict(job))
+            loaded = _frame(sock, 2 * job.caps.check_wall_seconds)
+            for run in job.runs if loaded.ended == "values" else ():
+                outcomes = rows.setdefault(run.row, [])
+                for _ in run.modes:
+                    outcomes.append(_frame(sock, job.caps.check_wall_seconds))
+        except wire.Late:
+            fate = Outcome("timeout", why=f"it did not end within {job.caps.check_wall_seconds:g} seconds")
+        except (wire.Closed, BadFrame, OSError) as error:
+            fate = Outcome("crashed", why=str(error))
+        status, cpu = zygote.kill(pid)
+    if fate is None:
+        return loaded, rows, cpu
+    fate = fate if fate.ended == "timeout" else _died(status, job, fate)
+    if not rows:
+        return fate, {}, cpu
+    list(rows.values())[-1].append(fate)
+    return loaded, rows, cpu
+
+
+def _frame(sock: socket.socket, seconds: float) -> Outcome:
+    deadline = time.monotonic() + seconds
+    header, payload = lengths(wire.receive_bytes(sock, LENGTHS.size, deadline))
+    return decode(wire.receive_bytes(sock, header, deadline), wire.receive_bytes(sock, payload, deadline))
+
+
+def _died(status: int, job: Job, fate: Outcome) -> Outcome:
+    """Why a worker is gone, from its wait status."""
+    if ended_by_clock(status):
+        return Outcome("timeout", why=f"it did not end within {job.caps.check_cpu_seconds:g} seconds of computing")
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
+        return Outcome("crashed", why=f"the process was ended by {signal.Signals(os.WTERMSIG(status)).name}")
+    if os.WIFEXITED(status):
+        return Outcome("crashed", why=f"it ended the process (exit code {os.WEXITSTATUS(status)})")
+    return Outcome("crashed", why=f"the process ended or sent something unreadable ({fate.why})")
+
+
+def run_for(row: str, seed: int, modes: Sequence[tuple[bool, int]] = ((False, 0),)) -> Run:
+    return Run(row, seed, list(modes))

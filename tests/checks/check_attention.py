@@ -1,0 +1,417 @@
+"""The graded checks of module 1. No two sizes in a row are equal, so a swapped axis cannot pass by luck.
+
+A check returns what the implementation gave back; the judge compares it with the reference. Hidden rows of the same
+checks, with other sizes, stand in hidden_attention.toml.
+"""
+
+import torch
+
+from grader import graded, gradients
+
+# softmax
+
+
+@graded(
+    "softmax",
+    weight=3,
+    rows=[{"shape": [2, 3, 5], "dim": -1}, {"shape": [4, 3, 5], "dim": 1}, {"shape": [3, 5], "dim": 0}],
+)
+def check_softmax_values(impl, rng, shape, dim):
+    """softmax is exp(x) / sum(exp(x)) along dim, for any axis and any number of axes."""
+    return impl.softmax(rng.randn(*shape, scale=2.0), dim)
+
+
+@graded("softmax", weight=3, rows=[{"rows": 3, "columns": 5, "size": 10_000}])
+def check_softmax_large_scores(impl, rng, rows, columns, size):
+    """Scores of ±10,000 overflow nothing, also when they stand in the same tensor."""
+    high = rng.integers(size - 3, size + 4, rows, columns, dtype="float32")
+    low = rng.integers(-size - 3, -size + 4, rows, columns, dtype="float32")
+    return impl.softmax(torch.stack([high, low]), -1)
+
+
+@graded("softmax", weight=1, rows=[{"rows": 4, "columns": 6}])
+def check_softmax_minus_infinity(impl, rng, rows, columns):
+    """An entry of -inf gets probability zero, and the gradient of the others stays finite."""
+    scores = rng.randn(rows, columns)
+    hidden = torch.ones(rows, columns, dtype=torch.bool).triu(2)
+    x = scores.masked_fill(hidden, float("-inf")).requires_grad_()
+    output = impl.softmax(x, -1)
+    return {"output": output, **gradients(output, rng.randn(rows, columns), x=x)}
+
+
+@graded("softmax", weight=2, rows=[{"shape": [3, 5], "dim": 0}, {"shape": [2, 4, 3], "dim": -1}])
+def check_softmax_gradient(impl, rng, shape, dim):
+    """The gradient reaches x and is that of softmax."""
+    x = rng.randn(*shape, requires_grad=True)
+    return gradients(impl.softmax(x, dim), rng.randn(*shape), x=x)
+
+
+@graded("softmax", weight=2, rows=[{"dtype": "bfloat16", "columns": 7}, {"dtype": "float16", "columns": 9}])
+def check_softmax_half_precision(impl, rng, dtype, columns):
+    """A float16 or bfloat16 input gives a result of the same dtype."""
+    return impl.softmax(rng.randn(3, columns, dtype=dtype, scale=2.0), -1)
+
+
+@graded("softmax", weight=1, rows=[{"shape": [4, 7]}])
+def check_softmax_float64(impl, rng, shape):
+    """A float64 input is computed and returned in float64."""
+    return impl.softmax(rng.randn(*shape, dtype="float64"), -1)
+
+
+@graded("softmax", weight=1, rows=[{"shape": [3, 4]}])
+def check_softmax_leaves_input_alone(impl, rng, shape):
+    """softmax does not change its input."""
+    x = rng.randn(*shape)
+    return {"output": impl.softmax(x, -1), "x after the call": x}
+
+
+# Linear
+
+
+def shapes(module):
+    """Name → shape of every parameter."""
+    return {name: list(parameter.shape) for name, parameter in sorted(module.named_parameters())}
+
+
+@graded("Linear", weight=2, rows=[{"d_in": 5, "d_out": 3, "bias": True}, {"d_in": 3, "d_out": 4, "bias": False}])
+def check_linear_parameters(impl, rng, d_in, d_out, bias):
+    """Linear registers weight (d_out, d_in) and, when asked, bias (d_out,)."""
+    return shapes(impl.Linear(d_in, d_out, bias=bias))
+
+
+@graded("Linear", weight=3, rows=[{"shape": [2, 3], "d_in": 5, "d_out": 4}, {"shape": [], "d_in": 4, "d_out": 6}])
+def check_linear_values(impl, rng, shape, d_in, d_out):
+    """Linear gives x weightᵀ + bias on the last axis, with any leading axes."""
+    return rng.fill(impl.Linear(d_in, d_out))(rng.randn(*shape, d_in))
+
+
+@graded("Linear", weight=1, rows=[{"shape": [4], "d_in": 5, "d_out": 3}])
+def check_linear_without_bias(impl, rng, shape, d_in, d_out):
+    """With bias=False the result is x weightᵀ alone."""
+    return rng.fill(impl.Linear(d_in, d_out, bias=False))(rng.randn(*shape, d_in))
+
+
+@graded("Linear", weight=2, rows=[{"shape": [2, 4], "d_in": 3, "d_out": 5}])
+def check_linear_gradients(impl, rng, shape, d_in, d_out):
+    """Gradients reach x, weight and bias."""
+    layer = rng.fill(impl.Linear(d_in, d_out))
+    x = rng.randn(*shape, d_in, requires_grad=True)
+    return gradients(layer(x), rng.randn(*shape, d_out), x=x, **dict(layer.named_parameters()))
+
+
+@graded("Linear", weight=1, rows=[{"dtype": "bfloat16", "d_in": 6}, {"dtype": "float64", "d_in": 5}])
+def check_linear_dtype(impl, rng, dtype, d_in):
+    """A layer moved to another dtype gives results of that dtype."""
+    return rng.fill(impl.Linear(d_in, 3), dtype=dtype)(rng.randn(4, d_in, dtype=dtype))
+
+
+# causal_mask
+
+
+@graded("causal_mask", weight=4, rows=[{"q_len": 5}, {"q_len": 1}])
+def check_causal_mask_square(impl, rng, q_len):
+    """A token may attend to itself and to what is before it."""
+    return impl.causal_mask(q_len)
+
+
+@graded("causal_mask", weight=4, rows=[{"q_len": 2, "k_len": 5}, {"q_len": 3, "k_len": 4}])
+def check_causal_mask_longer_keys(impl, rng, q_len, k_len):
+    """With more keys than queries the last query sees every key."""
+    return impl.causal_mask(q_len, k_len)
+
+
+@graded("causal_mask", weight=1, rows=[{"q_len": 3, "k_len": 4}], pins="device")
+def check_causal_mask_device(impl, rng, q_len, k_len):
+    """The mask is made on the device that is asked for."""
+    mask = impl.causal_mask(q_len, k_len, device="meta")
+    return {"device": mask.device.type, "dtype": str(mask.dtype), "shape": list(mask.shape)}
+
+
+@graded("causal_mask", weight=1, rows=[{"q_len": 4, "k_len": 3}])
+def check_causal_mask_refuses_fewer_keys(impl, rng, q_len, k_len):
+    """Fewer keys than queries is a ValueError that names k_len."""
+    return impl.causal_mask(q_len, k_len)
+
+
+# attention_weights
+
+
+@graded("attention_weights", weight=4, rows=[{"q_len": 5, "k_len": 7, "head_dim": 12}])
+def check_weights_values(impl, rng, q_len, k_len, head_dim):
+    """The weights are softmax(q kᵀ / sqrt(head_dim)) over the keys."""
+    return impl.attention_weights(rng.randn(2, 3, q_len, head_dim), rng.randn(2, 3, k_len, head_dim))
+
+
+@graded("attention_weights", weight=4, rows=[{"q_len": 4, "k_len": 6, "head_dim": 5}])
+def check_weights_masked(impl, rng, q_len, k_len, head_dim):
+    """Where mask is False the weight is exactly zero and the others of the row sum to one."""
+    q, k = rng.randn(2, 3, q_len, head_dim), rng.randn(2, 3, k_len, head_dim)
+    return impl.attention_weights(q, k, rng.bools(2, 3, q_len, k_len, share=0.6))
+
+
+@graded("attention_weights", weight=2, rows=[{"leading": [2, 1], "q_len": 1, "k_len": 6}])
+def check_weights_mask_broadcast(impl, rng, leading, q_len, k_len):
+    """A padding mask of shape (batch, 1, 1, k_len) counts for every head and query."""
+    q, k = rng.randn(2, 3, 4, 5), rng.randn(2, 3, k_len, 5)
+    return impl.attention_weights(q, k, rng.bools(*leading, q_len, k_len, share=0.7))
+
+
+@graded("attention_weights", weight=2, rows=[{"q_len": 3, "k_len": 5, "head_dim": 4}])
+def check_weights_nothing_to_attend_to(impl, rng, q_len, k_len, head_dim):
+    """A row with every key excluded gives zeros, never NaN, and no NaN in the gradients."""
+    q, k = rng.randn(2, q_len, head_dim, requires_grad=True), rng.randn(2, k_len, head_dim, requires_grad=True)
+    mask = rng.bools(2, q_len, k_len, share=0.8)
+    mask[:, 1] = False
+    output = impl.attention_weights(q, k, mask)
+    return {"output": output, **gradients(output, rng.randn(2, q_len, k_len), q=q, k=k)}
+
+
+@graded("attention_weights", weight=1, rows=[{"q_len": 3, "k_len": 5, "head_dim": 7}])
+def check_weights_without_leading_axes(impl, rng, q_len, k_len, head_dim):
+    """q and k may have no leading axes at all."""
+    return impl.attention_weights(rng.randn(q_len, head_dim), rng.randn(k_len, head_dim))
+
+
+@graded("attention_weights", weight=2, rows=[{"q_len": 4, "k_len": 3, "head_dim": 6}])
+def check_weights_gradients(impl, rng, q_len, k_len, head_dim):
+    """Gradients reach q and k through the softmax."""
+    q, k = rng.randn(2, q_len, head_dim, requires_grad=True), rng.randn(2, k_len, head_dim, requires_grad=True)
+    return gradients(impl.attention_weights(q, k), rng.randn(2, q_len, k_len), q=q, k=k)
+
+
+@graded("attention_weights", weight=1, rows=[{"q_len": 3, "k_len": 5}], pins="±1e4 scores")
+def check_weights_large_scores(impl, rng, q_len, k_len):
+    """Scores around 10,000 overflow nothing."""
+    q = torch.cat(
+        [rng.integers(200, 201, q_len, 1, dtype="float32"), rng.integers(-2, 3, q_len, 15, dtype="float32")], 1
+    )
+    k = torch.cat(
+        [rng.integers(200, 201, k_len, 1, dtype="float32"), rng.integers(-2, 3, k_len, 15, dtype="float32")], 1
+    )
+    return impl.attention_weights(q, k)
+
+
+@graded("attention_weights", weight=1, rows=[{"q_len": 4, "k_len": 5, "head_dim": 3}])
+def check_weights_zero_scores(impl, rng, q_len, k_len, head_dim):
+    """A score of zero is a score like any other: a query of zeros attends to all keys equally."""
+    q, k = rng.randn(2, q_len, head_dim), rng.randn(2, k_len, head_dim)
+    q[:, 1] = 0
+    mask = torch.ones(q_len, k_len, dtype=torch.bool).tril(1)
+    return impl.attention_weights(q, k, mask)
+
+
+@graded("attention_weights", weight=1, rows=[{"dtype": "float16", "k_len": 5}, {"dtype": "bfloat16", "k_len": 6}])
+def check_weights_half_precision(impl, rng, dtype, k_len):
+    """Masked attention works in float16 and bfloat16 and keeps the dtype."""
+    q, k = rng.randn(2, 3, 4, dtype=dtype), rng.randn(2, k_len, 4, dtype=dtype)
+    return impl.attention_weights(q, k, rng.bools(3, k_len, share=0.7))
+
+
+@graded("attention_weights", weight=1, rows=[{"q_len": 3, "k_len": 4, "head_dim": 5}])
+def check_weights_not_contiguous(impl, rng, q_len, k_len, head_dim):
+    """Inputs that are not contiguous in memory give the same weights and stay as they are."""
+    q, k = rng.randn(2, q_len, head_dim, contiguous=False), rng.randn(2, k_len, head_dim, contiguous=False)
+    mask = rng.bools(2, q_len, k_len, share=0.7)
+    output = impl.attention_weights(q, k, mask)
+    return {"output": output, "q after the call": q, "k after the call": k, "mask after the call": mask}
+
+
+@graded("attention_weights", weight=1, rows=[{"q_dim": 4, "k_dim": 3}])
+def check_weights_refuse_unequal_head_dim(impl, rng, q_dim, k_dim):
+    """q and k of different head_dim are a ValueError that names them."""
+    return impl.attention_weights(rng.randn(2, q_dim), rng.randn(5, k_dim))
+
+
+@graded("attention_weights", weight=1, rows=[{"q_len": 2, "k_len": 5}])
+def check_weights_refuse_float_mask(impl, rng, q_len, k_len):
+    """A mask that is not bool is a ValueError that names mask."""
+    return impl.attention_weights(
+        rng.randn(q_len, 3), rng.randn(k_len, 3), rng.integers(0, 2, q_len, k_len, dtype="float32")
+    )
+
+
+# scaled_dot_product_attention
+
+
+@graded("scaled_dot_product_attention", weight=3, rows=[{"q_len": 5, "k_len": 7, "head_dim": 12, "v_dim": 4}])
+def check_attention_values(impl, rng, q_len, k_len, head_dim, v_dim):
+    """Each query gets the average of the values by its weights; v_dim need not be head_dim."""
+    q, k, v = rng.randn(2, 3, q_len, head_dim), rng.randn(2, 3, k_len, head_dim), rng.randn(2, 3, k_len, v_dim)
+    return impl.scaled_dot_product_attention(q, k, v)
+
+
+@graded("scaled_dot_product_attention", weight=2, rows=[{"q_len": 3, "k_len": 5, "v_dim": 4}])
+def check_attention_masked(impl, rng, q_len, k_len, v_dim):
+    """The mask keeps values out, and a query with nothing to attend to gets zeros."""
+    q, k, v = rng.randn(2, q_len, 6), rng.randn(2, k_len, 6), rng.randn(2, k_len, v_dim)
+    mask = rng.bools(q_len, k_len, share=0.6)
+    mask[1] = False
+    return impl.scaled_dot_product_attention(q, k, v, mask)
+
+
+@graded("scaled_dot_product_attention", weight=2, rows=[{"q_len": 4, "k_len": 3, "v_dim": 5}])
+def check_attention_gradients(impl, rng, q_len, k_len, v_dim):
+    """Gradients reach q, k and v."""
+    q, k = rng.randn(2, q_len, 6, requires_grad=True), rng.randn(2, k_len, 6, requires_grad=True)
+    v = rng.randn(2, k_len, v_dim, requires_grad=True)
+    output = impl.scaled_dot_product_attention(q, k, v)
+    return gradients(output, rng.randn(2, q_len, v_dim), q=q, k=k, v=v)
+
+
+@graded(
+    "scaled_dot_product_attention", weight=1, rows=[{"dtype": "bfloat16", "k_len": 5}, {"dtype": "float64", "k_len": 4}]
+)
+def check_attention_dtype(impl, rng, dtype, k_len):
+    """The result has the dtype of q."""
+    q, k, v = rng.randn(3, 6, dtype=dtype), rng.randn(k_len, 6, dtype=dtype), rng.randn(k_len, 2, dtype=dtype)
+    return impl.scaled_dot_product_attention(q, k, v)
+
+
+@graded("scaled_dot_product_attention", weight=1, rows=[{"q_len": 3, "v_dim": 5}], pins="one key")
+def check_attention_one_key(impl, rng, q_len, v_dim):
+    """With a single key every query gets its value."""
+    return impl.scaled_dot_product_attention(rng.randn(2, q_len, 4), rng.randn(2, 1, 4), rng.randn(2, 1, v_dim))
+
+
+@graded("scaled_dot_product_attention", weight=1, rows=[{"k_len": 5, "v_len": 4}])
+def check_attention_refuses_unequal_k_len(impl, rng, k_len, v_len):
+    """k and v of different k_len are a ValueError that names them."""
+    return impl.scaled_dot_product_attention(rng.randn(2, 3), rng.randn(k_len, 3), rng.randn(v_len, 3))
+
+
+# split_heads and merge_heads
+
+
+@graded(
+    "split_heads",
+    weight=4,
+    rows=[
+        {"batch": 2, "seq_len": 5, "n_heads": 3, "head_dim": 4},
+        {"batch": 4, "seq_len": 3, "n_heads": 2, "head_dim": 5},
+    ],
+)
+def check_split_heads_values(impl, rng, batch, seq_len, n_heads, head_dim):
+    """Head h holds the h-th consecutive slice of d_model, at every position."""
+    return impl.split_heads(rng.randn(batch, seq_len, n_heads * head_dim), n_heads)
+
+
+@graded("split_heads", weight=1, rows=[{"seq_len": 5, "n_heads": 3, "head_dim": 2}])
+def check_split_heads_not_contiguous(impl, rng, seq_len, n_heads, head_dim):
+    """An input that is not contiguous in memory is split the same way, and the gradient comes back in place."""
+    x = rng.randn(4, seq_len, n_heads * head_dim, contiguous=False, requires_grad=True)
+    output = impl.split_heads(x, n_heads)
+    return {"output": output, **gradients(output, rng.randn(4, n_heads, seq_len, head_dim), x=x)}
+
+
+@graded("split_heads", weight=1, rows=[{"d_model": 10, "n_heads": 3}])
+def check_split_heads_refuses_a_remainder(impl, rng, d_model, n_heads):
+    """A d_model that n_heads does not divide is a ValueError that names them."""
+    return impl.split_heads(rng.randn(2, 5, d_model), n_heads)
+
+
+@graded(
+    "merge_heads",
+    weight=4,
+    rows=[
+        {"batch": 2, "n_heads": 3, "seq_len": 5, "head_dim": 4},
+        {"batch": 3, "n_heads": 2, "seq_len": 4, "head_dim": 5},
+    ],
+)
+def check_merge_heads_values(impl, rng, batch, n_heads, seq_len, head_dim):
+    """The heads of a position stand side by side in d_model, head 0 first."""
+    return impl.merge_heads(rng.randn(batch, n_heads, seq_len, head_dim))
+
+
+@graded("merge_heads", weight=1, rows=[{"n_heads": 3, "seq_len": 5, "head_dim": 2}])
+def check_merge_heads_not_contiguous(impl, rng, n_heads, seq_len, head_dim):
+    """An input that is not contiguous in memory is merged the same way, and the gradient comes back in place."""
+    x = rng.randn(4, n_heads, seq_len, head_dim, contiguous=False, requires_grad=True)
+    output = impl.merge_heads(x)
+    return {"output": output, **gradients(output, rng.randn(4, seq_len, n_heads * head_dim), x=x)}
+
+
+# MultiHeadAttention
+
+
+@graded(
+    "MultiHeadAttention",
+    weight=2,
+    rows=[{"d_model": 6, "n_heads": 2, "bias": False}, {"d_model": 6, "n_heads": 3, "bias": True}],
+)
+def check_mha_parameters(impl, rng, d_model, n_heads, bias):
+    """The parameters are those of q_proj, k_proj, v_proj and out_proj, under these names."""
+    return shapes(impl.MultiHeadAttention(d_model, n_heads, bias=bias))
+
+
+@graded(
+    "MultiHeadAttention",
+    weight=4,
+    rows=[
+        {"seq_len": 5, "n_heads": 3, "head_dim": 4, "bias": False},
+        {"seq_len": 4, "n_heads": 2, "head_dim": 3, "bias": True},
+    ],
+)
+def check_mha_values(impl, rng, seq_len, n_heads, head_dim, bias):
+    """By default a token attends to itself and to earlier tokens, in every head."""
+    attention = rng.fill(impl.MultiHeadAttention(n_heads * head_dim, n_heads, bias=bias))
+    return attention(rng.randn(2, seq_len, n_heads * head_dim))
+
+
+@graded("MultiHeadAttention", weight=2, rows=[{"seq_len": 5, "n_heads": 2, "head_dim": 3}])
+def check_mha_not_causal(impl, rng, seq_len, n_heads, head_dim):
+    """With causal=False every token attends to every token."""
+    attention = rng.fill(impl.MultiHeadAttention(n_heads * head_dim, n_heads))
+    return attention(rng.randn(4, seq_len, n_heads * head_dim), causal=False)
+
+
+@graded(
+    "MultiHeadAttention",
+    weight=2,
+    rows=[
+        {"seq_len": 5, "n_heads": 3, "head_dim": 2, "causal": True},
+        {"seq_len": 5, "n_heads": 2, "head_dim": 3, "causal": False},
+    ],
+)
+def check_mha_padding(impl, rng, seq_len, n_heads, head_dim, causal):
+    """A padding mask keeps the padded tokens of each sequence out, on top of the causal mask."""
+    attention = rng.fill(impl.MultiHeadAttention(n_heads * head_dim, n_heads))
+    lengths = torch.tensor([seq_len, seq_len - 2, seq_len - 1, 1])
+    real = torch.arange(seq_len) < lengths[:, None]  # (batch, seq_len)
+    return attention(rng.randn(4, seq_len, n_heads * head_dim), mask=real[:, None, None, :], causal=causal)
+
+
+@graded("MultiHeadAttention", weight=2, rows=[{"seq_len": 4, "n_heads": 3, "head_dim": 2}])
+def check_mha_mask_and_causal(impl, rng, seq_len, n_heads, head_dim):
+    """A mask of its own for each head and query is combined with the causal one: both must allow."""
+    attention = rng.fill(impl.MultiHeadAttention(n_heads * head_dim, n_heads))
+    mask = rng.bools(2, n_heads, seq_len, seq_len, share=0.6)
+    return {"output": attention(rng.randn(2, seq_len, n_heads * head_dim), mask=mask), "mask after the call": mask}
+
+
+@graded("MultiHeadAttention", weight=3, rows=[{"seq_len": 4, "n_heads": 2, "head_dim": 3}])
+def check_mha_gradients(impl, rng, seq_len, n_heads, head_dim):
+    """Gradients reach x and every parameter."""
+    attention = rng.fill(impl.MultiHeadAttention(n_heads * head_dim, n_heads))
+    x = rng.randn(3, seq_len, n_heads * head_dim, requires_grad=True)
+    output = attention(x)
+    upstream = rng.randn(3, seq_len, n_heads * head_dim)
+    return {"output": output, **gradients(output, upstream, x=x, **dict(attention.named_parameters()))}
+
+
+@graded("MultiHeadAttention", weight=1, rows=[{"first": 3, "then": 5}])
+def check_mha_any_length(impl, rng, first, then):
+    """One layer serves sequences of any length, short or long, one after the other."""
+    attention = rng.fill(impl.MultiHeadAttention(8, 2))
+    return [attention(rng.randn(3, seq_len, 8)) for seq_len in (first, then, 1)]
+
+
+@graded("MultiHeadAttention", weight=1, rows=[{"dtype": "bfloat16", "seq_len": 5}, {"dtype": "float64", "seq_len": 4}])
+def check_mha_dtype(impl, rng, dtype, seq_len):
+    """A layer moved to another dtype gives results of that dtype."""
+    return rng.fill(impl.MultiHeadAttention(6, 2), dtype=dtype)(rng.randn(3, seq_len, 6, dtype=dtype))
+
+
+@graded("MultiHeadAttention", weight=1, rows=[{"d_model": 10, "n_heads": 3}])
+def check_mha_refuses_a_remainder(impl, rng, d_model, n_heads):
+    """A d_model that n_heads does not divide is a ValueError when the layer is made, and names them."""
+    return shapes(impl.MultiHeadAttention(d_model, n_heads))
