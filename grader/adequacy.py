@@ -14,7 +14,7 @@ from .course import Course, Module
 from .grade import Findings, Options, look_into
 from .mutants import Mutant, apply
 from .run import jobs_by_default
-from .session import Session, open_session
+from .session import Known, Session, open_session
 
 ILL_CONDITIONED = 200  # times u·scale: beyond it the tolerance says little
 NAMED_SHARE = 0.9
@@ -137,17 +137,27 @@ def _ill_conditioned(session: Session) -> list[str]:
 
 
 def _dead_weight(session: Session, killed: Mapping[str, list[str]]) -> list[str]:
-    """Checks that no mutant's death and no distinction between two mutants of a task hangs on."""
-    needed = {killers[0] for killers in killed.values() if len(killers) == 1}
-    known = [session.known(mutant) for mutant in session.mutants]
-    own = {task: [row for row in session.rows if row.task == task] for task in session.module.tasks}
-    for one, other in combinations(known, 2):
-        if one.mutant.task == other.mutant.task:
-            apart = {
-                row.check
-                for row in own[one.mutant.task]
-                if not same_output(one.alone[row.name], other.alone[row.name], session.expected[row.name])
-            }
-            needed |= apart if len(apart) == 1 else set()
-    needed |= {row.check for row in session.rows if row.pins}
-    return [check for check in dict.fromkeys(row.check for row in session.rows) if check not in needed]
+    """Checks that can go without a mutant surviving for it or two mutants of a task becoming alike.
+
+    They are taken away one after the other, the lightest first, so that of two that do the same one stays.
+    """
+    uses = [set(killers) for killers in killed.values() if killers]
+    for task in session.module.tasks:
+        uses += [apart for one, other in combinations(session.known(task), 2) if (apart := _apart(session, one, other))]
+    first = {row.check: row for row in reversed(session.rows)}
+    dead = []
+    for check in sorted(first, key=lambda name: first[name].weight):
+        if not first[check].pins and all(use != {check} for use in uses):
+            dead.append(check)
+            uses = [use - {check} for use in uses]
+    return dead
+
+
+def _apart(session: Session, one: Known, other: Known) -> set[str]:
+    """The checks whose output tells two mutants of a task apart."""
+    return {
+        row.check
+        for row in session.rows
+        if row.name in one.alone
+        and not same_output(one.alone[row.name], other.alone[row.name], session.expected[row.name])
+    }

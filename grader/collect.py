@@ -116,7 +116,7 @@ def _is_loose(place: Path, *suffixes: str) -> bool:
 
 
 def _label(label: Path, place: Path) -> str:
-    return label.stem if _is_loose(place, ".py", ".zip", *MISTAKEN) else label.name
+    return label.stem.removesuffix(".tar") if _is_loose(place, ".py", ".zip", *MISTAKEN) else label.name
 
 
 def _names(labels: Iterable[str]) -> list[str]:

@@ -91,7 +91,7 @@ def collect_checks(check_file: Path) -> list[Collected]:
                     arguments = dict(callspec.params) if callspec else {}
                     found.append(Collected(row_id(item.name, item.function, arguments), item.function, arguments))
 
-    options = ["--collect-only", "-qq", "--strict-markers", "-p", "grader.plugin", "-p", "no:cacheprovider"]
+    options = ["--collect-only", "-qq", "--strict-markers", "--assert=plain", "-p", "grader.plugin", "-p", "no:cacheprovider"]
     settings = ["-c", os.devnull, "--rootdir", str(check_file.parent)]
     names = ["-o", "python_files=check_*.py", "-o", "python_functions=check_*"]
     said = io.StringIO()

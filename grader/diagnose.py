@@ -1,16 +1,18 @@
 """Which known mistake gives exactly this output?
 
-A mutant is named only when it agrees with the submission on every row: (1) of the whole module, or (2) of its own
-task, where it fails at least one, with given in place of the other tasks. Never from one check alone: a wrong cause
-is worse than none. Mutants that cannot be told apart are named together.
+A mutant is named only when the submission agrees with it on every row of its task, with given in place of the other
+tasks, or on every row of the module with the file as it is. Agreeing means to fail the same rows with the same
+output. Never from one check alone: a wrong cause is worse than none. Mutants that cannot be told apart are named
+together.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from .compare import same_output
+from .mutants import Mutant
 from .outcome import Outcome
 from .record import Diagnosis
-from .session import Known, Session
+from .session import Session
 
 
 def diagnose(session: Session, whole: Mapping[str, Outcome], alone: Mapping[str, Outcome]) -> dict[str, Diagnosis]:
@@ -20,36 +22,43 @@ def diagnose(session: Session, whole: Mapping[str, Outcome], alone: Mapping[str,
         whole: the submission's outcome of each row.
         alone: the same with given in place of the other tasks, for the rows of every task that failed.
     """
-    failed = {row for row, outcome in whole.items() if not session.passes(row, outcome)}
-    failed_alone = {row for row, outcome in alone.items() if not session.passes(row, outcome)}
-    tasks = {row.task for row in session.rows if row.name in failed | failed_alone}
-    found: dict[str, Diagnosis] = {}
-    candidates = [session.known(mutant) for mutant in session.mutants if mutant.task in tasks]
-    for task in tasks:
-        mine = [known for known in candidates if known.mutant.task == task]
-        same = [k for k in mine if k.fails_whole and _agrees(session, k.whole, k.fails_whole, whole, failed)]
-        rows = {row.name: alone[row.name] for row in session.rows if row.task == task and row.name in alone}
-        same = same or [
-            k for k in mine if k.fails_alone and _agrees(session, k.alone, k.fails_alone, rows, failed_alone)
-        ]
+    everything = _Side(session, whole)
+    found = {}
+    for task in dict.fromkeys(row.task for row in session.rows if row.name in alone):
+        names = [row.name for row in session.rows if row.task == task]
+        as_it_is = _Side(session, {name: whole[name] for name in names})
+        isolated = _Side(session, {name: alone[name] for name in names})
+        known = [k for k in session.known(task) if k.fails]
+        same = [k.mutant for k in known if isolated.agrees(k.alone, k.fails)]
+        if len(same) != 1:  # the whole module may tell what the task alone cannot
+            near = same or [k.mutant for k in known if as_it_is.agrees(k.alone, k.fails)]
+            same = [mutant for mutant in near if everything.agrees_with(mutant)] or same
         if same:
             found[task] = _named(same)
     return found
 
 
-def _agrees(
-    session: Session,
-    known: Mapping[str, Outcome],
-    known_fails: frozenset[str],
-    outcomes: Mapping[str, Outcome],
-    fails: Iterable[str],
-) -> bool:
-    """Whether both fail the same rows, with the same output on each."""
-    mine = set(fails) & set(outcomes)
-    return mine == known_fails and all(same_output(known[row], outcomes[row], session.expected[row]) for row in mine)
+class _Side:
+    """Some outcomes of the submission, to be held against a mutant's."""
+
+    def __init__(self, session: Session, outcomes: Mapping[str, Outcome]) -> None:
+        self._session = session
+        self._outcomes = outcomes
+        self._fails = {name for name, outcome in outcomes.items() if not session.passes(name, outcome)}
+
+    def agrees(self, known: Mapping[str, Outcome], known_fails: frozenset[str]) -> bool:
+        """Whether both fail the same rows, with the same output on each."""
+        expected = self._session.expected
+        return self._fails == known_fails and all(
+            same_output(known[name], self._outcomes[name], expected[name]) for name in sorted(self._fails)
+        )
+
+    def agrees_with(self, mutant: Mutant) -> bool:
+        """The same for a mutant as a whole file."""
+        known = self._session.whole(mutant)
+        return self.agrees(known, frozenset(n for n, outcome in known.items() if not self._session.passes(n, outcome)))
 
 
-def _named(same: list[Known]) -> Diagnosis:
-    mutants = [known.mutant for known in same]
-    says = " Or: ".join(mutant.says for mutant in mutants)
-    return Diagnosis(" or ".join(mutant.name for mutant in mutants), says, mutants[0].hints if len(same) == 1 else [])
+def _named(same: list[Mutant]) -> Diagnosis:
+    says = " Or: ".join(mutant.says for mutant in same)
+    return Diagnosis(" or ".join(mutant.name for mutant in same), says, same[0].hints if len(same) == 1 else [])

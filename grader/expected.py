@@ -61,8 +61,8 @@ def expect(zygote: Zygote, reference: Job, rows: Sequence[RowId], seed: int) -> 
         if results.loaded.ended != "values":
             raise GraderFault(f"the reference does not import: {results.loaded.raised or results.loaded.why}")
         unstable = []
-        for row, run in zip(waiting, runs, strict=True):
-            found = _expected(row, run.seed, results.rows[row.name])
+        for row, run, outcomes in zip(waiting, runs, results.outcomes, strict=True):
+            found = _expected(row, run.seed, outcomes)
             if found is None:
                 unstable.append(row)
             else:

@@ -16,7 +16,7 @@ from .outcome import Outcome, Raised
 from .record import CheckRecord, Diagnosis, SubmissionRecord
 from .screen import Screen, screen
 from .session import Session, single
-from .workers import Results, run_job
+from .workers import run_job
 
 GRAVITY = ("crashed", "timeout", "error", "missing", "failed", "passed")  # of a row; the gravest names the check
 
@@ -80,23 +80,24 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
     if look.syntax_error:
         return "not_importable", look.syntax_error, None
     files = assemble(session.course, session.module, submission.files, options.upstream)
-    results = _run(session, files, session.rows)
-    if results.loaded.ended != "values":
-        return "not_importable", _why_not(results.loaded), None
-    return "graded", "", _judge(session, files, look, single(results, session.rows))
+    outcomes = _run(session, files, session.rows)
+    if isinstance(outcomes, Outcome):
+        return "not_importable", _why_not(outcomes), None
+    return "graded", "", _judge(session, files, look, outcomes)
 
 
-def _run(session: Session, files: dict[str, str], rows: list[RowId], alone: bool = False) -> Results:
+def _run(
+    session: Session, files: dict[str, str], rows: list[RowId], alone: bool = False
+) -> dict[str, Outcome] | Outcome:
     """Public rows in one worker, then the hidden ones in another: a hidden input cannot come back as a public value."""
     parts = [[row for row in rows if not row.hidden], [row for row in rows if row.hidden]]
-    done: dict[str, list[Outcome]] = {}
-    results = Results(Outcome("values"))
+    done: dict[str, Outcome] = {}
     for part in filter(None, parts):
-        results = run_job(session.students, session.job(files, part, alone))
+        results = run_job(session.students, session.job([files], part, alone))
         if results.loaded.ended != "values":
-            return results
-        done |= results.rows
-    return Results(results.loaded, done)
+            return results.loaded
+        done |= single(results, part)
+    return done
 
 
 def _judge(session: Session, files: dict[str, str], look: Screen, outcomes: dict[str, Outcome]) -> Findings:
@@ -110,7 +111,9 @@ def _judge(session: Session, files: dict[str, str], look: Screen, outcomes: dict
     ]
     if not again:
         return Findings(look, whole, {}, {})
-    second = single(_run(session, files, again, alone=True), again)
+    second = _run(session, files, again, alone=True)
+    if isinstance(second, Outcome):  # it imported a moment ago, now it does not
+        second = dict.fromkeys((row.name for row in again), second)
     alone = {row.name: verdict(session, row, second[row.name]) for row in again}
     return Findings(look, whole, alone, diagnose(session, outcomes, second))
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 from .assemble import GIVEN_FOLDER, from_folder
 from .axes import Signature, signatures
@@ -23,13 +23,11 @@ NATIVE = [(False, 0)]
 
 @dataclass(frozen=True)
 class Known:
-    """A mutant's outcomes: as a whole file, and with given in place of its other tasks (rows of its own task)."""
+    """A mutant's outcomes on the rows of its own task, with given in place of the other tasks."""
 
     mutant: Mutant
-    whole: dict[str, Outcome]
     alone: dict[str, Outcome]
-    fails_whole: frozenset[str]
-    fails_alone: frozenset[str]
+    fails: frozenset[str]
 
 
 @dataclass
@@ -48,15 +46,17 @@ class Session:
     mutants: list[Mutant]
     rows: list[RowId]
     expected: dict[str, Expected] = field(default_factory=dict)
-    _known: dict[str, Known] = field(default_factory=dict)
+    _known: dict[str, list[Known]] = field(default_factory=dict)
+    _whole: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def job(self, files: dict[str, str], rows: Sequence[RowId], alone: bool = False) -> Job:
-        """A job over some rows, with the seeds of the expected outcomes."""
-        runs = [Run(row.name, self.expected[row.name].seed if self.expected else 0, NATIVE) for row in rows]
+    def job(self, packages: list[dict[str, str]], rows: Sequence[RowId], alone: bool = False) -> Job:
+        """Every row on every package, with the seeds of the expected outcomes."""
+        seeds = {name: expected.seed for name, expected in self.expected.items()}
+        runs = [Run(row.name, seeds.get(row.name, 0), NATIVE, i) for i in range(len(packages)) for row in rows]
         caps = Caps(**asdict(self.course.limits))
         given = self.given if alone else None
-        return Job(self.module.name, files, runs, given, list(self.module.tasks), self.device, caps)
+        return Job(self.module.name, packages, runs, given, list(self.module.tasks), self.device, caps)
 
     def passes(self, row: str, outcome: Outcome) -> bool:
         return compare(self.expected[row], outcome, self.arguments) is None
@@ -65,28 +65,43 @@ class Session:
     def arguments(self) -> set[str]:
         return {name for signature in self.signatures.values() for name in signature.names}
 
-    def known(self, mutant: Mutant) -> Known:
-        """The outcomes of a mutant, computed the first time somebody's failure makes it a candidate."""
+    def known(self, task: str) -> list[Known]:
+        """The mutants of a task with their outcomes, computed the first time that somebody fails it."""
         with self._lock:
-            if mutant.name not in self._known:
-                self._known[mutant.name] = self._run_mutant(mutant)
-            return self._known[mutant.name]
+            if task not in self._known:
+                self._known[task] = self._run_mutants(task)
+            return self._known[task]
 
-    def _run_mutant(self, mutant: Mutant) -> Known:
+    def whole(self, mutant: Mutant) -> dict[str, Outcome]:
+        """A mutant's outcome on every row of the module, computed when its own task has been recognised."""
+        with self._lock:
+            if mutant.name not in self._whole:
+                results = run_job(self.trusted, self.job([self._mutated(mutant)], self.rows))
+                self._whole[mutant.name] = single(results, self.rows)
+            return self._whole[mutant.name]
+
+    def _run_mutants(self, task: str) -> list[Known]:
+        mutants = [mutant for mutant in self.mutants if mutant.task == task]
+        rows = [row for row in self.rows if row.task == task]
+        job = self.job([self._mutated(mutant) for mutant in mutants], rows, alone=True)
+        outcomes = iter(run_job(self.trusted, job, timeouts_allowed=len(job.runs)).outcomes if mutants else ())
+        known = []
+        for mutant in mutants:
+            alone = {row.name: next(outcomes)[-1] for row in rows}
+            fails = frozenset(name for name, outcome in alone.items() if not self.passes(name, outcome))
+            known.append(Known(mutant, alone, fails))
+        return known
+
+    def _mutated(self, mutant: Mutant) -> dict[str, str]:
         file = f"{self.module.name}.py"
-        files = self.reference | {file: apply(mutant, self.reference[file])}
-        own = [row for row in self.rows if row.task == mutant.task]
-        whole = single(run_job(self.trusted, self.job(files, self.rows)), self.rows)
-        alone = single(run_job(self.trusted, self.job(files, own, alone=True)), own)
-        fails = [frozenset(r for r, out in outs.items() if not self.passes(r, out)) for outs in (whole, alone)]
-        return Known(mutant, whole, alone, *fails)
+        return self.reference | {file: apply(mutant, self.reference[file])}
 
 
 def single(results: Results, rows: Sequence[RowId]) -> dict[str, Outcome]:
     """One outcome a row; where the file did not even import, that is the outcome of every row."""
     if results.loaded.ended != "values":
         return {row.name: results.loaded for row in rows}
-    return {row.name: results.rows[row.name][-1] for row in rows}
+    return {row.name: outcomes[-1] for row, outcomes in zip(rows, results.outcomes, strict=True)}
 
 
 @contextmanager
@@ -117,14 +132,13 @@ def open_session(course: Course, module: Module, seed: int, device: str = "cpu")
             rows=students.rows,
         )
         _same_tasks(session)
-        warm = session.job(session.given, session.rows)
+        warm = session.job([session.given], session.rows)
         threads = [threading.Thread(target=zygote.warm, args=(warm,)) for zygote in (students, trusted)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        reference_job = session.job(reference, [])
-        session.expected |= expect(trusted, replace(reference_job), session.rows, seed)
+        session.expected |= expect(trusted, session.job([reference], []), session.rows, seed)
         yield session
     finally:
         students.close()

@@ -29,19 +29,20 @@ GIVEN = "given_parts"
 
 @dataclass(frozen=True)
 class Run:
-    """One row to run, once a mode, each time from the same seed."""
+    """One row to run, once a mode, each time from the same seed, on one of the job's packages."""
 
     row: str
     seed: int
     modes: list[tuple[bool, int]]
+    package: int = 0
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one worker has to do. Sources are file name → text."""
+    """What one worker has to do. A package is file name → source; a submission's job has one, mutants share a job."""
 
     module: str
-    files: dict[str, str]
+    packages: list[dict[str, str]]
     runs: list[Run]
     given: dict[str, str] | None  # when set, stands in for all tasks but the one under check
     tasks: list[str]
@@ -51,39 +52,43 @@ class Job:
 
 def job_from(message: Mapping[str, Any]) -> Job:
     """The job in a message of the judge."""
-    runs = [Run(run["row"], run["seed"], [tuple(mode) for mode in run["modes"]]) for run in message["runs"]]
+    runs = [Run(**{**run, "modes": [tuple(mode) for mode in run["modes"]]}) for run in message["runs"]]
     return Job(**{**message, "runs": runs, "caps": sandbox.Caps(**message["caps"])})
 
 
 def main(sock: socket.socket, checks: Mapping[str, Collected]) -> None:
-    """Serve one job and end. The first frame says whether the file could be imported; then one frame a run."""
+    """Serve one job and end. The first frame says whether the file could be imported; then one frame a run and mode."""
     job = job_from(wire.receive_json(sock))
     printed = sandbox.enter(job.caps)
-    sandbox.start_clock(job.caps.check_cpu_seconds * 2)
-    loaded = attempt(lambda: _load(job), printed)
-    sock.sendall(encode(loaded))
-    if loaded.ended == "values":
-        for outcome in run_all(job, checks, printed):
-            sock.sendall(encode(outcome))
+    for outcome in run_all(job, checks, printed):
+        sock.sendall(encode(outcome))
     sandbox.start_clock(0)
     os._exit(0)
 
 
 def run_all(job: Job, checks: Mapping[str, Collected], printed: sandbox.Printed) -> Iterator[Outcome]:
-    """The outcome of every run of the job, in order."""
-    module = sys.modules[f"{loading.PACKAGE}.{job.module}"]
-    own = {task: getattr(module, task) for task in job.tasks if hasattr(module, task)}
+    """How the first package loaded; then, if it did, the outcome of every run in order."""
+    loaded, own = _load(job, job.runs[0].package, printed)
+    yield loaded
+    if loaded.ended != "values":
+        return
     given = loading.load(job.given, job.module, GIVEN) if job.given else None
+    package = job.runs[0].package
     for run in job.runs:
+        if run.package != package:
+            package = run.package
+            loaded, own = _load(job, package, printed)
         check = checks[run.row]
         if given is not None:
-            _isolate(module, given, own, check.row.task)
+            _isolate(job, given, own, check.row.task)
         for wide, moved in run.modes:
             sandbox.start_clock(job.caps.check_cpu_seconds)
-            if check.row.task not in own:
+            if loaded.ended != "values":
+                yield loaded
+            elif check.row.task not in own:
                 yield Outcome("raised", raised=Raised("MissingTask", [], f"{check.row.task} is not defined"))
             else:
-                yield run_row(module, check, Rng(run.seed, Mode(wide, moved), job.device), printed)
+                yield run_row(_module(job), check, Rng(run.seed, Mode(wide, moved), job.device), printed)
 
 
 def run_row(impl: ModuleType, check: Collected, rng: Rng, printed: sandbox.Printed) -> Outcome:
@@ -123,23 +128,33 @@ def reset_state() -> None:
     """Undo what an earlier row may have left behind: generators, default dtype and device, grad mode, threads."""
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     torch.set_default_dtype(torch.float32)
-    torch.set_default_device("cpu")
+    torch.set_default_device(None)
     torch.set_grad_enabled(True)
-    torch.use_deterministic_algorithms(False)
+    if torch.are_deterministic_algorithms_enabled():  # setting it is slow
+        torch.use_deterministic_algorithms(False)
     torch.set_num_threads(1)
 
 
-def _load(job: Job) -> None:
+def _load(job: Job, package: int, printed: sandbox.Printed) -> tuple[Outcome, dict[str, Any]]:
+    """Import a package: how it went, and the tasks that it defines."""
+    sandbox.start_clock(job.caps.check_cpu_seconds * 2)
     reset_state()
-    loading.load(job.files, job.module)
+    loaded = attempt(lambda: (loading.load(job.packages[package], job.module), None)[1], printed)
+    if loaded.ended != "values":
+        return loaded, {}
+    return loaded, {task: vars(_module(job))[task] for task in job.tasks if task in vars(_module(job))}
 
 
-def _isolate(module: ModuleType, given: ModuleType, own: Mapping[str, Any], task: str) -> None:
+def _module(job: Job) -> ModuleType:
+    return sys.modules[f"{loading.PACKAGE}.{job.module}"]
+
+
+def _isolate(job: Job, given: ModuleType, own: Mapping[str, Any], task: str) -> None:
     """Let given stand in for every task of the module but one."""
     for name in own:
-        setattr(module, name, own[name] if name == task else getattr(given, name))
+        setattr(_module(job), name, own[name] if name == task else getattr(given, name))
 
 
 def _raised(error: BaseException) -> Raised:

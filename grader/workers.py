@@ -17,7 +17,7 @@ from . import wire
 from .collecting import RowId
 from .errors import BadRequest, GraderFault
 from .outcome import LENGTHS, BadFrame, Outcome, decode, lengths
-from .worker import Job, Run, ended_by_clock
+from .worker import Job, ended_by_clock
 
 TIMEOUTS_ALLOWED = 2
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -25,10 +25,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 
 @dataclass(frozen=True)
 class Results:
-    """What a job came to: whether the file was imported, and the outcomes of each row, one a mode."""
+    """What a job came to: how the import went, and for each run of the job in order its outcomes, one a mode."""
 
     loaded: Outcome
-    rows: dict[str, list[Outcome]] = field(default_factory=dict)
+    outcomes: list[list[Outcome]] = field(default_factory=list)
     cpu_seconds: float = 0.0
 
 
@@ -65,8 +65,7 @@ class Zygote:
 
     def warm(self, job: Job) -> None:
         """Run a job in the zygote itself, so that no worker has to import what it needs."""
-        expected = sum(len(run.modes) for run in job.runs)
-        if self._ask({"op": "warm", "job": asdict(job)})["warmed"] == 0 and expected:
+        if self._ask({"op": "warm", "job": asdict(job)})["warmed"] < 2:  # the import and one row at least
             raise GraderFault("no check ran on assignments/given; run `pytest tests/checks --impl assignments/given`")
 
     def spawn(self) -> tuple[int, socket.socket]:
@@ -103,33 +102,30 @@ class Zygote:
             raise GraderFault("the process that workers are forked from ended; its message is above") from None
 
 
-def run_job(zygote: Zygote, job: Job) -> Results:
+def run_job(zygote: Zygote, job: Job, timeouts_allowed: int = TIMEOUTS_ALLOWED) -> Results:
     """Run every row of a job. After a crash or a time-out a fresh worker goes on with the next row.
 
     Two time-outs end the submission: the rows not reached are time-outs as well.
     """
-    rows: dict[str, list[Outcome]] = {}
-    left, timeouts, cpu = list(job.runs), 0, 0.0
-    while True:
-        loaded, done, used = _one_worker(zygote, replace(job, runs=left))
+    outcomes: list[list[Outcome]] = []
+    timeouts, cpu = 0, 0.0
+    while len(outcomes) < len(job.runs):
+        loaded, done, used = _one_worker(zygote, replace(job, runs=job.runs[len(outcomes) :]))
         cpu += used
-        rows |= done
+        outcomes += done
         if loaded.ended != "values":
-            return Results(loaded, rows, cpu)
-        ended = left[: len(done)]
-        left = left[len(done) :]
-        timeouts += bool(ended) and done[ended[-1].row][-1].ended == "timeout"
-        if not left:
-            return Results(loaded, rows, cpu)
-        if timeouts >= TIMEOUTS_ALLOWED:
-            why = "not run, because two checks before it did not end"
-            return Results(loaded, rows | {run.row: [Outcome("timeout", why=why)] for run in left}, cpu)
+            return Results(loaded, outcomes, cpu)
+        timeouts += bool(done) and done[-1][-1].ended == "timeout"
+        if timeouts >= timeouts_allowed:
+            rest = Outcome("timeout", why="it was not run, because two checks before it did not end")
+            outcomes += [[rest]] * (len(job.runs) - len(outcomes))
+    return Results(Outcome("values"), outcomes, cpu)
 
 
-def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, dict[str, list[Outcome]], float]:
+def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, list[list[Outcome]], float]:
     """Run rows until the worker is done, dies or is late. The row it died in has that as its last outcome."""
     pid, sock = zygote.spawn()
-    rows: dict[str, list[Outcome]] = {}
+    outcomes: list[list[Outcome]] = []
     loaded = Outcome("values")
     fate: Outcome | None = None
     with sock:
@@ -138,21 +134,21 @@ def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, dict[str, list[Outco
             wire.send_json(sock, asdict(job))
             loaded = _frame(sock, 2 * job.caps.check_wall_seconds)
             for run in job.runs if loaded.ended == "values" else ():
-                outcomes = rows.setdefault(run.row, [])
+                outcomes.append([])
                 for _ in run.modes:
-                    outcomes.append(_frame(sock, job.caps.check_wall_seconds))
+                    outcomes[-1].append(_frame(sock, job.caps.check_wall_seconds))
         except wire.Late:
             fate = Outcome("timeout", why=f"it did not end within {job.caps.check_wall_seconds:g} seconds")
         except (wire.Closed, BadFrame, OSError) as error:
             fate = Outcome("crashed", why=str(error))
         status, cpu = zygote.kill(pid)
     if fate is None:
-        return loaded, rows, cpu
+        return loaded, outcomes, cpu
     fate = fate if fate.ended == "timeout" else _died(status, job, fate)
-    if not rows:
-        return fate, {}, cpu
-    list(rows.values())[-1].append(fate)
-    return loaded, rows, cpu
+    if not outcomes:
+        return fate, [], cpu
+    outcomes[-1].append(fate)
+    return loaded, outcomes, cpu
 
 
 def _frame(sock: socket.socket, seconds: float) -> Outcome:
@@ -170,7 +166,3 @@ def _died(status: int, job: Job, fate: Outcome) -> Outcome:
     if os.WIFEXITED(status):
         return Outcome("crashed", why=f"it ended the process (exit code {os.WEXITSTATUS(status)})")
     return Outcome("crashed", why=f"the process ended or sent something unreadable ({fate.why})")
-
-
-def run_for(row: str, seed: int, modes: Sequence[tuple[bool, int]] = ((False, 0),)) -> Run:
-    return Run(row, seed, list(modes))

@@ -76,7 +76,6 @@ def _kill(pid: int) -> dict[str, Any]:
 def _warm(job: worker.Job, checks: dict[str, Collected]) -> int:
     """Run every check once on given: torch imports much more at its first gradient, which forks would repeat."""
     printed = sandbox.Printed(job.caps.output_kib)
-    loading.load(job.files, job.module)
     endings = [outcome.ended for outcome in worker.run_all(job, checks, printed)]
     sandbox.start_clock(0)
     loading.forget()

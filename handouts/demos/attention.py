@@ -273,10 +273,8 @@ def sentence_vectors() -> tuple[Tensor, Tensor]:
 
 def blank_figure(width: float, height: float) -> Any:
     """A matplotlib figure that needs no window."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  (only the pictures need it)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the pictures need matplotlib: pip install matplotlib") from error
+    from matplotlib.figure import Figure  # only the pictures need it
+
     figure = Figure(figsize=(width, height), facecolor="white")
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
     return figure

@@ -104,7 +104,7 @@ def draw_masks() -> Figure:
     causal = [[key <= query for key in range(5)] for query in range(5)]
     padding = [[key >= 2 for key in range(5)] for _ in range(5)]
     both = [[a and b for a, b in zip(*rows, strict=True)] for rows in zip(causal, padding, strict=True)]
-    figure = Figure(figsize=(11, 3.8), facecolor="white")
+    figure = Figure(figsize=(11, 3.5), facecolor="white")
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.12)
     panels = figure.subplots(1, 4)
     draw_mask(panels[0], causal, range(5), "causal_mask(5)")

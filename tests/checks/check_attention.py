@@ -68,15 +68,19 @@ def check_softmax_leaves_input_alone(impl, rng, shape):
 # Linear
 
 
-def shapes(module):
-    """Name → shape of every parameter."""
-    return {name: list(parameter.shape) for name, parameter in sorted(module.named_parameters())}
+def registered(module):
+    """What the module registers: name → shape of the parameters and of everything in its state dict."""
+    parameters = {name: list(parameter.shape) for name, parameter in sorted(module.named_parameters())}
+    return {
+        "parameters": parameters,
+        "state_dict": {name: list(t.shape) for name, t in sorted(module.state_dict().items())},
+    }
 
 
 @graded("Linear", weight=2, rows=[{"d_in": 5, "d_out": 3, "bias": True}, {"d_in": 3, "d_out": 4, "bias": False}])
 def check_linear_parameters(impl, rng, d_in, d_out, bias):
     """Linear registers weight (d_out, d_in) and, when asked, bias (d_out,)."""
-    return shapes(impl.Linear(d_in, d_out, bias=bias))
+    return registered(impl.Linear(d_in, d_out, bias=bias))
 
 
 @graded("Linear", weight=3, rows=[{"shape": [2, 3], "d_in": 5, "d_out": 4}, {"shape": [], "d_in": 4, "d_out": 6}])
@@ -179,16 +183,19 @@ def check_weights_gradients(impl, rng, q_len, k_len, head_dim):
     return gradients(impl.attention_weights(q, k), rng.randn(2, q_len, k_len), q=q, k=k)
 
 
-@graded("attention_weights", weight=1, rows=[{"q_len": 3, "k_len": 5}], pins="±1e4 scores")
-def check_weights_large_scores(impl, rng, q_len, k_len):
-    """Scores around 10,000 overflow nothing."""
-    q = torch.cat(
-        [rng.integers(200, 201, q_len, 1, dtype="float32"), rng.integers(-2, 3, q_len, 15, dtype="float32")], 1
-    )
-    k = torch.cat(
-        [rng.integers(200, 201, k_len, 1, dtype="float32"), rng.integers(-2, 3, k_len, 15, dtype="float32")], 1
-    )
-    return impl.attention_weights(q, k)
+@graded(
+    "attention_weights",
+    weight=1,
+    rows=[
+        {"q_len": 3, "k_len": 5, "size": 200, "dtype": "float32"},
+        {"q_len": 2, "k_len": 6, "size": 300, "dtype": "float16"},
+    ],
+)
+def check_weights_large_scores(impl, rng, q_len, k_len, size, dtype):
+    """Scores of 10,000 overflow nothing, nor do products beyond 65,504 in float16."""
+    q = [rng.integers(size, size + 1, q_len, 1, dtype=dtype), rng.integers(-2, 3, q_len, 15, dtype=dtype)]
+    k = [rng.integers(size, size + 1, k_len, 1, dtype=dtype), rng.integers(-2, 3, k_len, 15, dtype=dtype)]
+    return impl.attention_weights(torch.cat(q, dim=1), torch.cat(k, dim=1))
 
 
 @graded("attention_weights", weight=1, rows=[{"q_len": 4, "k_len": 5, "head_dim": 3}])
@@ -200,9 +207,13 @@ def check_weights_zero_scores(impl, rng, q_len, k_len, head_dim):
     return impl.attention_weights(q, k, mask)
 
 
-@graded("attention_weights", weight=1, rows=[{"dtype": "float16", "k_len": 5}, {"dtype": "bfloat16", "k_len": 6}])
-def check_weights_half_precision(impl, rng, dtype, k_len):
-    """Masked attention works in float16 and bfloat16 and keeps the dtype."""
+@graded(
+    "attention_weights",
+    weight=1,
+    rows=[{"dtype": "float16", "k_len": 5}, {"dtype": "bfloat16", "k_len": 6}, {"dtype": "float64", "k_len": 7}],
+)
+def check_weights_dtype(impl, rng, dtype, k_len):
+    """Masked attention works in float16, bfloat16 and float64 and keeps the dtype."""
     q, k = rng.randn(2, 3, 4, dtype=dtype), rng.randn(2, k_len, 4, dtype=dtype)
     return impl.attention_weights(q, k, rng.bools(3, k_len, share=0.7))
 
@@ -340,7 +351,7 @@ def check_merge_heads_not_contiguous(impl, rng, n_heads, seq_len, head_dim):
 )
 def check_mha_parameters(impl, rng, d_model, n_heads, bias):
     """The parameters are those of q_proj, k_proj, v_proj and out_proj, under these names."""
-    return shapes(impl.MultiHeadAttention(d_model, n_heads, bias=bias))
+    return registered(impl.MultiHeadAttention(d_model, n_heads, bias=bias))
 
 
 @graded(
@@ -414,4 +425,4 @@ def check_mha_dtype(impl, rng, dtype, seq_len):
 @graded("MultiHeadAttention", weight=1, rows=[{"d_model": 10, "n_heads": 3}])
 def check_mha_refuses_a_remainder(impl, rng, d_model, n_heads):
     """A d_model that n_heads does not divide is a ValueError when the layer is made, and names them."""
-    return shapes(impl.MultiHeadAttention(d_model, n_heads))
+    return registered(impl.MultiHeadAttention(d_model, n_heads))
