@@ -31,8 +31,9 @@ class Linear(nn.Module):
     """y = x weightᵀ + bias.
 
     Parameters:
-        weight: (d_out, d_in). Initial values are uniform in ±1/sqrt(d_in).
-        bias: (d_out,), initially zero; None when the layer has no bias.
+        weight: (d_out, d_in).
+        bias: (d_out,); None when the layer has no bias.
+    Initial values are not graded; uniform in ±1/sqrt(d_in) for weight and zero for bias train well.
     Source: the layout of torch.nn.Linear. Task 1.2.
     """
 

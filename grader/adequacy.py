@@ -1,6 +1,5 @@
 """Proof that the checks are good: every mutant is killed by a public row and named, every right answer passes."""
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -79,7 +78,7 @@ def prove(course: Course, module: Module, seed: int) -> Proof:
         findings = list(pool.map(lambda mutant: _mutant(session, mutant), session.mutants))
         killed = {m.name: _killers(found) for m, found in zip(session.mutants, findings, strict=True)}
         called = {m.name: _called(found) for m, found in zip(session.mutants, findings, strict=True)}
-        named = [name for name in killed if name in called[name].split(" or ")]
+        named = [name for name in killed if called[name] == name]
         return Proof(
             module=module.name,
             checks=list(dict.fromkeys(row.check for row in session.rows)),
@@ -88,7 +87,7 @@ def prove(course: Course, module: Module, seed: int) -> Proof:
             named_as={name: called[name] for name in killed if name not in named},
             wrongly_failed=dict(zip(right, results, strict=True)),
             ill_conditioned=_ill_conditioned(session),
-            dead_weight=_dead_weight(session, killed),
+            dead_weight=_dead_weight(session),
         )
 
 
@@ -136,18 +135,23 @@ def _ill_conditioned(session: Session) -> list[str]:
     return found
 
 
-def _dead_weight(session: Session, killed: Mapping[str, list[str]]) -> list[str]:
-    """Checks that can go without a mutant surviving for it or two mutants of a task becoming alike.
+def _dead_weight(session: Session) -> list[str]:
+    """Checks that can go without a mutant passing its own task for it or two mutants of a task becoming alike.
 
-    They are taken away one after the other, the lightest first, so that of two that do the same one stays.
+    They are taken away one after the other, the lightest first, so that of two that do the same one stays. A check
+    that pins an edge of the specification stays for that; the others have to carry the mutants without its help.
     """
-    uses = [set(killers) for killers in killed.values() if killers]
+    public = {row.name: row.check for row in session.rows if not row.hidden}
+    uses = []
     for task in session.module.tasks:
+        uses += [{public[name] for name in known.fails if name in public} for known in session.known(task)]
         uses += [apart for one, other in combinations(session.known(task), 2) if (apart := _apart(session, one, other))]
     first = {row.check: row for row in reversed(session.rows)}
+    pinned = {name for name, row in first.items() if row.pins}
+    uses = [use - pinned for use in uses]
     dead = []
     for check in sorted(first, key=lambda name: first[name].weight):
-        if not first[check].pins and all(use != {check} for use in uses):
+        if check not in pinned and all(use != {check} for use in uses):
             dead.append(check)
             uses = [use - {check} for use in uses]
     return dead

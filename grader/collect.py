@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from .errors import BadRequest
-from .unzip import MAX_SOURCE, MIB, Read, Unreadable, ignored, list_folder, list_zip, read_file, shown
+from .unzip import MAX_SOURCE, Read, Unreadable, ignored, list_folder, list_zip, read_file, shown
 
 MAX_NAME = 100
 ACCEPTED = "a .py file, a .zip, or a folder of these"
@@ -216,7 +216,7 @@ def _decode(raw: bytes, path: str, module: str) -> str:
     """The text of a source file, with newlines as Python reads them."""
     name = shown(path)
     if len(raw) > MAX_SOURCE:
-        raise Unreadable(f"{name} is larger than {MAX_SOURCE // MIB} MiB; hand in the source alone")
+        raise Unreadable(f"{name} is larger than {MAX_SOURCE >> 10} KiB; hand in the source alone")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

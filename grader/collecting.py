@@ -91,12 +91,13 @@ def collect_checks(check_file: Path) -> list[Collected]:
                     arguments = dict(callspec.params) if callspec else {}
                     found.append(Collected(row_id(item.name, item.function, arguments), item.function, arguments))
 
-    options = ["--collect-only", "-qq", "--strict-markers", "--assert=plain", "-p", "grader.plugin", "-p", "no:cacheprovider"]
+    options = ["--collect-only", "-qq", "--strict-markers", "--assert=plain"]
+    plugins = ["-p", "grader.plugin", "-p", "no:cacheprovider"]
     settings = ["-c", os.devnull, "--rootdir", str(check_file.parent)]
     names = ["-o", "python_files=check_*.py", "-o", "python_functions=check_*"]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = pytest.main([*options, *settings, *names, str(check_file)], plugins=[Catcher()])
+        code = pytest.main([*options, *plugins, *settings, *names, str(check_file)], plugins=[Catcher()])
     if code != pytest.ExitCode.OK:
         raise BadRequest(f"{check_file} cannot be collected (pytest says {code}): {said.getvalue().strip()[-500:]}")
     return found

@@ -18,7 +18,7 @@ from .text import one_line
 Read = Callable[[], bytes]  # the bytes of one file, cut off after MAX_SOURCE + 1
 
 MIB = 1024 * 1024
-MAX_SOURCE = MIB  # of one .py file
+MAX_SOURCE = MIB // 4  # of one .py file; parsing a hostile one takes 2 s and 250 MB at this size
 MAX_DEPTH = 4  # folders above a file that is still found, as in kim/attention/assignments/attention.py
 MAX_ENTRIES = 10_000  # looked at in one folder
 MAX_ZIP = 50 * MIB  # of a zip, as it lies there and unpacked

@@ -60,11 +60,9 @@ def run(impl: types.ModuleType, folder: Path, say: Say, steps: int | None = None
     folder.mkdir(parents=True, exist_ok=True)
     with one_thread():
         sentence = draw_sentence(impl, folder)
-        say(f"The attention map of a sentence: {sentence}")
+        say(f"Who attends to whom in a sentence: {sentence}")
         result = learn_reversal(impl, say, STEPS if steps is None else steps)
-        reversal = draw_reversal(impl, result, folder)
-        say(f"What the model looks at: {reversal}")
-    return [sentence, reversal]
+        return [sentence, draw_reversal(impl, result, folder)]
 
 
 @contextmanager
@@ -196,7 +194,7 @@ def suspicion(model: nn.Module) -> str:
         return f"The model has no parameter {', '.join(missing)}: is each projection an attribute of its own?"
     if not all(p.isfinite().all() for p in parameters.values()):
         return "The weights became nan: is there a row of scores without a finite entry?"
-    idle = [name for name, p in parameters.items() if p.grad is None or not p.grad.any()]
+    idle = [name for name, p in sorted(parameters.items()) if p.grad is None or not p.grad.any()]
     if idle:
         return f"No gradient reaches {', '.join(idle)}: the answer does not depend on them."
     return (
@@ -244,18 +242,17 @@ def draw_sentence(impl: types.ModuleType, folder: Path) -> Path:
     """The same sentence twice: every word sees all others, and every word sees only what came before."""
     words = [word for word, _, _ in SENTENCE]
     q, k = sentence_vectors()
-    past = impl.causal_mask(len(words))
     figure = blank_figure(13.6, 7.5)
     left, right = figure.subplots(1, 2)
     draw_map(left, impl.attention_weights(q, k), words, words)
-    draw_map(right, impl.attention_weights(q, k, past), words, words, past)
+    draw_map(right, impl.attention_weights(q, k, impl.causal_mask(len(words))), words, words)
     left.set_title("not causal: every word sees the whole sentence", pad=12)
     right.set_title("causal: a word sees itself and the words before it", pad=12)
     for axes in (left, right):
         axes.set_ylabel("query: the word that looks")
         axes.set_xlabel("key: the word that is looked at")
     caption = (
-        "Each row sums to 1. Hatched: excluded by the mask. The vectors are made by hand, nothing here was learnt:\n"
+        "Each row sums to 1. Hatched: exactly 0, excluded by the mask. The vectors are made by hand, not learnt:\n"
         "each word offers one of four features as its key (cat a thing, slept an action, small and tired a quality)\n"
         "and asks for one with its query (small, it and tired ask for a thing). A trained model finds its own vectors."
     )
@@ -280,11 +277,10 @@ def blank_figure(width: float, height: float) -> Any:
     return figure
 
 
-def draw_map(axes: Any, weights: Tensor, rows: list[str], columns: list[str], allowed: Tensor | None = None) -> None:
-    """Attention weights as coloured cells with their numbers; cells that are not allowed are hatched."""
+def draw_map(axes: Any, weights: Tensor, rows: list[str], columns: list[str]) -> None:
+    """Attention weights as coloured cells with their numbers; a cell whose weight is exactly zero is hatched."""
     shown = weights.detach().double()
-    if allowed is not None:
-        shown = shown.masked_fill(~allowed, math.nan)
+    shown = shown.masked_fill(shown == 0, math.nan)
     axes.patch.set(facecolor="white", hatch="//", edgecolor="silver")  # seen through the cells that are nan
     axes.imshow(shown.numpy(), cmap="cividis", vmin=0, vmax=1)
     axes.set_xticks(range(len(columns)), columns)
