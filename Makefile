@@ -38,7 +38,7 @@ stubs: $(READY)  ## write assignments/ anew from reference/
 	@$(BIN)/grader stubs
 
 demo: $(READY)  ## show what the finished module can do
-	@$(BIN)/grader demo attention
+	@$(BIN)/grader demo attention --impl assignments/given/attention.py
 
 bench: $(READY)  ## time the grader beside plain pytest
 	@$(BIN)/python -m tests.bench

@@ -141,7 +141,7 @@ def doctor(as_json: AsJson = False) -> None:
 @app.command()
 def demo(
     module: ModuleName,
-    impl: Annotated[Path | None, typer.Option(help="Your file or folder; given parts by default.")] = None,
+    impl: Annotated[Path | None, typer.Option(help="Your file or folder, assignments/ by default.")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the pictures go.")] = Path("results/demo"),
 ) -> None:
     """Show what the finished module can do."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import loading
-from .assemble import GIVEN_FOLDER, assemble, from_folder
+from .assemble import assemble
 from .collect import collect
 from .course import Course, Module
 from .errors import BadRequest
@@ -29,16 +29,15 @@ def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: 
     try:
         pictures: list[Path] = demo.run(loading.load(files, module.name), out, say)
     except NotImplementedError as error:
-        raise BadRequest(f"The demo needs the whole module, and this is still to do: {error}") from None
+        todo = str(error) or "a function that raises NotImplementedError"
+        raise BadRequest(f"The demo needs the whole module, and this is still to do: {todo}.") from None
     except ModuleNotFoundError as error:
         raise BadRequest(f"{error}. The demo needs it; run: pip install -e '.[demo]'") from None
     return pictures
 
 
 def _files(course: Course, module: Module, impl: Path | None) -> dict[str, str]:
-    if impl is None:
-        return from_folder(course, module, GIVEN_FOLDER)
-    found = collect(impl, module.name, module.upstream)
+    found = collect(impl or course.root / "assignments" / f"{module.name}.py", module.name, module.upstream)
     if len(found) != 1 or found[0].problem:
         raise BadRequest(f"{impl}: {found[0].problem or f'{len(found)} submissions; the demo takes one'}")
     return assemble(course, module, found[0].files, upstream="own")

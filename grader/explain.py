@@ -83,7 +83,7 @@ def _entries(mismatch: Mismatch, one: Tensor, other: Tensor, axes: list[str]) ->
         nan, inf = int(other.isnan().sum()), int(other.isinf().sum())
         what = " and ".join(f"{n} {word}" for n, word in ((nan, "NaN"), (inf, "inf")) if n) or "finite numbers"
         return f"{what} among {total} entries; the first{at}: expected {one[first]:.4g}, got {other[first]:.4g}."
-    text = "all" if count == total > 1 else f"{count} of {total}"
+    text = f"all {total}" if count == total > 1 else f"{count} of {total}"
     line = f"{text} entries differ; the first{at}: expected {_value(one[first])}, got {_value(other[first])}"
     if mismatch.allowed:
         off = float((other.double() - one.double()).abs()[wrong].max())

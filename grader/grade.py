@@ -185,7 +185,7 @@ def message(session: Session, worst: Verdict) -> str:
     if worst.row.hidden:
         return "Right for the sizes and values in your kit, wrong for others (which are not shown)."
     text = explain(worst.mismatch, session.signatures[worst.row.task])
-    return f"{text}\n(with {worst.row.arguments})" if worst.row.arguments else text
+    return f"{text}\n(with {worst.row.arguments})" if worst.row.arguments and worst.status != "missing" else text
 
 
 def _cause(session: Session, findings: Findings, task: str) -> str | None:

@@ -93,6 +93,8 @@ def _leaf(value: object) -> Leaf:
         with torch._C.DisableTorchFunctionSubclass():  # a subclass cannot answer for its own bytes
             if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
                 return Foreign(f"tensor on {value.device} with layout {value.layout} and dtype {value.dtype}")
+            if value.numel() * value.element_size() > MAX_PAYLOAD:
+                return Foreign(f"tensor of shape {tuple(value.shape)}, which is more than {MAX_PAYLOAD >> 20} MiB")
             plain = torch.Tensor.detach(value).as_subclass(Tensor)
             return TensorLeaf(plain.to("cpu", copy=True).contiguous(), value.device.type)
     if value is None or type(value) in (bool, int, float, str, bytes):

@@ -153,8 +153,8 @@ def _module(job: Job) -> ModuleType:
 
 def _isolate(job: Job, given: ModuleType, own: Mapping[str, Any], task: str) -> None:
     """Let given stand in for every task of the module but one."""
-    for name in own:
-        setattr(_module(job), name, own[name] if name == task else getattr(given, name))
+    for name in job.tasks:
+        setattr(_module(job), name, own.get(name) if name == task else getattr(given, name))
 
 
 def _raised(error: BaseException) -> Raised:

@@ -4,7 +4,8 @@ Everything is built from tensor arithmetic (matmul, exp, sum, view, transpose). 
 torch's attention functions are what you are building, so they are not allowed here.
 
 Shapes use the words of the course: `...` is any number of leading axes, also none. Results keep the device and dtype
-of the input, and no function changes its input in place. float16 and bfloat16 inputs are summed in float32.
+of the input, and no function changes its input in place. Scores and softmax of float16 and bfloat16 inputs are
+computed in float32.
 """
 
 import math

@@ -1,0 +1,94 @@
+"""What a submission may do to its worker, and what the judge makes of it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from grader.outcome import Outcome
+from grader.session import Session, single
+from grader.workers import run_job
+
+SPLIT = "check_split_heads_values[1]"
+MERGE = "check_merge_heads_values[1]"
+Run = Callable[..., dict[str, Outcome]]
+
+HEAD = "import torch\ndef merge_heads(x):\n    return x.transpose(1, 2).flatten(2)\n"
+
+
+@pytest.fixture
+def run(session: Session) -> Run:
+    """The outcomes of one row of split_heads and then one of merge_heads, whose split_heads has this body."""
+
+    def outcomes(body: str, **caps: float) -> dict[str, Outcome]:
+        lines = "".join(f"    {line}\n" for line in body.splitlines())
+        rows = [row for row in session.rows if row.name in (SPLIT, MERGE)]
+        job = session.job([{"attention.py": f"{HEAD}def split_heads(x, n_heads):\n{lines}"}], rows)
+        return single(run_job(session.students, replace(job, caps=replace(job.caps, **caps))), rows)
+
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("body", "ended", "why"),
+    [
+        ("while True: pass", "timeout", "it did not end within 0.6 seconds of computing"),
+        ("import time; time.sleep(60)", "timeout", "it did not end within 1 seconds"),
+        ("import os; os._exit(0)", "crashed", r"it ended the process \(exit code 0\)"),
+        ("raise SystemExit(0)", "crashed", r"it ended the program \(exit code 0\)"),
+        ("import os; os.kill(os.getpid(), 11)", "crashed", "the process was ended by SIGSEGV"),
+        ("x = [bytearray(10**9) for _ in range(9)]", "crashed", "it ran out of memory"),
+        ("return torch.empty(10**10)", "crashed", "it ran out of memory"),
+        ("return [torch.zeros(4000, 1000) for _ in range(5)]", "crashed", "it returned more than 64 MiB"),
+        ("import gc, socket\nfor s in gc.get_objects():\n  if isinstance(s, socket.socket): s.close()", "crashed", ""),
+    ],
+)
+def test_row_that_ends_badly_costs_that_row_only(run: Run, body: str, ended: str, why: str) -> None:
+    outcomes = run(body, check_cpu_seconds=0.6, check_wall_seconds=1.0)
+    assert outcomes[SPLIT].ended == ended
+    assert re.search(why, outcomes[SPLIT].why)
+    assert outcomes[MERGE].ended == "values"
+
+
+def test_second_time_out_ends_the_submission(session: Session) -> None:
+    rows = [row for row in session.rows if row.task == "split_heads"][:4]
+    job = session.job([{"attention.py": "def split_heads(x, n_heads):\n    while True: pass\n"}], rows)
+    job = replace(job, caps=replace(job.caps, check_cpu_seconds=0.2))
+    outcomes = list(single(run_job(session.students, job), rows).values())
+    assert [outcome.ended for outcome in outcomes] == ["timeout"] * 4
+    assert [outcome.why for outcome in outcomes[2:]] == ["it was not run, because two checks before it did not end"] * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import reference",
+        "import tests.checks",
+        "from assignments.given import attention",
+        "import os; return open('/proc/self/fd/5').name if 'HOME' in os.environ else {}[0]",
+    ],
+)
+def test_worker_sees_neither_reference_nor_environment(run: Run, body: str) -> None:
+    assert run(body)[SPLIT].ended == "raised"
+
+
+def test_what_one_row_changes_is_undone_before_the_next(run: Run) -> None:
+    body = "torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False); torch.manual_seed(1)\nreturn x"
+    merged = run(body)[MERGE].leaves[""]
+    assert str(merged.values.dtype) == "torch.float32"
+
+
+def test_student_threads_do_not_hold_the_worker_open(run: Run) -> None:
+    body = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nreturn x"
+    assert run(body, check_wall_seconds=2.0)[MERGE].ended == "values"
+
+
+def test_bytes_that_are_not_a_frame_crash_that_row(run: Run) -> None:
+    body = (
+        "import gc, socket\n"
+        "for s in [s for s in gc.get_objects() if isinstance(s, socket.socket)]:\n"
+        "    s.sendall(b'\\xff' * 64)\n"
+        "return x"
+    )
+    assert run(body)[SPLIT].ended == "crashed"
