@@ -19,6 +19,11 @@ def main() -> None:
         sys.exit(_say(f"grader: {error}", 2))
     except GraderFault as error:
         sys.exit(_say(f"grader: the grader itself failed, nobody's grade is affected: {error}", 3))
+    except Exception as error:
+        if "GRADER_DEBUG" in os.environ:
+            raise
+        what = f"{type(error).__name__}: {error}"
+        sys.exit(_say(f"grader: the grader itself failed ({what}). Set GRADER_DEBUG=1 to see where, and report it.", 3))
     except KeyboardInterrupt:
         sys.exit(_say("grader: interrupted; the same command goes on where it stopped", 130))
 

@@ -29,7 +29,8 @@ def signatures(source: str) -> dict[str, Signature]:
 def axis_names(signature: Signature, path: str, ndim: int) -> list[str]:
     """A name for each axis of the leaf at `path`: the output, an argument, or the gradient of one."""
     subject = re.sub(r"^gradient of | after the call$", "", path)
-    spec = signature.arguments.get(subject, signature.result if subject in ("", "output") else "")
+    is_result = re.fullmatch(r"|output.*|\[\d+\]", subject) is not None
+    spec = signature.arguments.get(subject, signature.result if is_result else "")
     words = [word.lstrip("*#") for word in spec.split()]
     known = [word for word in words if word != "..."]
     leading = ndim - len(known)

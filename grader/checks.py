@@ -45,14 +45,15 @@ def graded(task: str, weight: float = 1, rows: Sequence[Row] = ({},), pins: str 
 
 
 def gradients(output: "Tensor", upstream: "Tensor", **inputs: "Tensor") -> dict[str, "Tensor | None"]:
-    """The gradient of sum(output * upstream) for each input, under its name; None where none arrives.
+    """The output, and the gradient of sum(output * upstream) for each input under its name; None where none arrives.
 
-    An output without a graph gives None for all of them, so that a detached result reads as a missing gradient and
-    not as an error.
+    An output without a graph, of another shape or no tensor at all gives None for every gradient: then the comparison
+    speaks of the output itself, or of a missing gradient, and not of an error here.
     """
     import torch
 
-    if not output.requires_grad:
-        return {f"gradient of {name}": None for name in inputs}
-    found = torch.autograd.grad(output, list(inputs.values()), upstream, allow_unused=True)
-    return {f"gradient of {name}": gradient for name, gradient in zip(inputs, found, strict=True)}
+    results: dict[str, Tensor | None] = {"output": output} | {f"gradient of {name}": None for name in inputs}
+    if isinstance(output, torch.Tensor) and output.requires_grad and output.shape == upstream.shape:
+        found = torch.autograd.grad(output, list(inputs.values()), upstream, allow_unused=True)
+        results |= {f"gradient of {name}": gradient for name, gradient in zip(inputs, found, strict=True)}
+    return results

@@ -131,11 +131,13 @@ def _truths_of(outcome: Outcome, expected: Expected) -> dict[str, Truth]:
     """The outcome taken as the truth. Its rounding error is about the reference's, at its own scale, and so is the
     other's: hence the factor two."""
     truths = {}
+    floats = {path: values for path, leaf in outcome.leaves.items() if (values := as_floats(leaf)) is not None}
+    # one scale for all leaves: a gradient that is zero but for rounding has no scale of its own
+    scale = max((float(v[v.isfinite()].abs().max()) for v in floats.values() if v.isfinite().any()), default=0.0)
     for path, leaf in outcome.leaves.items():
-        values = as_floats(leaf)
+        values = floats.get(path)
         if values is not None:
-            finite = values[values.isfinite()]
-            floor = half_epsilon(leaf) * (float(finite.abs().max()) if finite.numel() else 0.0)
+            floor = half_epsilon(leaf) * scale
             reference = expected.truths.get(path)
             relative = reference.estimate / reference.floor if reference and reference.floor else 1.0
             truths[path] = Truth(values, 2 * relative * floor, 2 * floor)

@@ -6,7 +6,7 @@ output. Never from one check alone: a wrong cause is worse than none. Mutants th
 together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from .compare import same_output
 from .mutants import Mutant
@@ -15,16 +15,26 @@ from .record import Diagnosis
 from .session import Session
 
 
-def diagnose(session: Session, whole: Mapping[str, Outcome], alone: Mapping[str, Outcome]) -> dict[str, Diagnosis]:
+def diagnose(
+    session: Session,
+    whole: Mapping[str, Outcome],
+    alone: Mapping[str, Outcome],
+    shared: Collection[frozenset[str]],
+) -> dict[str, Diagnosis]:
     """Task → the mistake recognised in it.
 
     Args:
         whole: the submission's outcome of each row.
         alone: the same with given in place of the other tasks, for the rows of every task that failed.
+        shared: pairs of tasks with a helper in common. A mistake in it shows in both, and given stands in for neither:
+            the upper one of two that fail is not named.
     """
     everything = _Side(session, whole)
     found = {}
+    failed = {row.task for row in session.rows if row.name in alone and not session.passes(row.name, alone[row.name])}
     for task in dict.fromkeys(row.task for row in session.rows if row.name in alone):
+        if any(frozenset((task, other)) in shared for other in failed & session.module.below(task)):
+            continue
         names = [row.name for row in session.rows if row.task == task]
         as_it_is = _Side(session, {name: whole[name] for name in names})
         isolated = _Side(session, {name: alone[name] for name in names})

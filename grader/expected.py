@@ -56,7 +56,7 @@ def expect(zygote: Zygote, reference: Job, rows: Sequence[RowId], seed: int) -> 
     expected: dict[str, Expected] = {}
     waiting = list(rows)
     for attempt in range(REDRAWS):
-        runs = [Run(row.name, seed_from(seed, row.name, attempt), MODES) for row in waiting]
+        runs = [Run(row.name, row.task, seed_from(seed, row.name, attempt), MODES) for row in waiting]
         results = run_job(zygote, replace(reference, runs=runs))
         if results.loaded.ended != "values":
             raise GraderFault(f"the reference does not import: {results.loaded.raised or results.loaded.why}")

@@ -10,21 +10,23 @@ from .compare import Mismatch
 from .expected import as_floats
 from .outcome import Container, Foreign, Leaf, Raised, TensorLeaf
 from .record import Picture
-from .relations import relate
+from .relations import relate, relate_shift
 
 PICTURE_SIDE = 16
 
 
-def explain(mismatch: Mismatch, signature: Signature) -> str:
-    """One to four lines: what was expected, what came, where, and the relation that holds if there is one."""
-    name = f"{mismatch.path}: " if mismatch.path else ""
+def explain(mismatch: Mismatch, signature: Signature, related: bool = True) -> str:
+    """One to four lines: what was expected, what came, where, and with `related` the relation that holds if any."""
+    name = re.sub(r"^\[(\d+)\]", r"result \1", mismatch.path)
+    name = f"{name}: " if name else ""
     match mismatch.kind:
         case "ended":
-            return f"It gave no result: {mismatch.got!s}."
+            why = str(mismatch.got)
+            return f"{why[:1].upper()}{why[1:]}."
         case "raised" | "exception" | "accepted":
             return _exception(mismatch)
         case "structure" | "type":
-            return f"{name}expected {_kind(mismatch.expected)}, got {_kind(mismatch.got)}.{_advice(mismatch)}"
+            return f"{name}{_difference(mismatch.expected, mismatch.got)}.{_advice(mismatch)}"
     one, other = mismatch.expected, mismatch.got
     if not (isinstance(one, TensorLeaf) and isinstance(other, TensorLeaf)):
         return f"{name}expected {_number(one)}, got {_number(other)}."
@@ -38,7 +40,8 @@ def explain(mismatch: Mismatch, signature: Signature) -> str:
             return f"{name}expected a tensor on {one.device}, got one on {other.device}."
         case _:
             text = name + _entries(mismatch, one.values, other.values, axes)
-    return "\n".join(filter(None, [text, _relation(one, other, mismatch.allowed, axes)]))
+    relation = _relation(one, other, mismatch.allowed, axes) if related else None
+    return "\n".join(filter(None, [text, relation]))
 
 
 def shape(values: Tensor, axes: list[str]) -> str:
@@ -78,13 +81,15 @@ def _entries(mismatch: Mismatch, one: Tensor, other: Tensor, axes: list[str]) ->
     assert wrong is not None
     count, total = int(wrong.sum()), wrong.numel()
     first = tuple(wrong.nonzero()[0].tolist())
-    at = f" at [{', '.join(f'{name} {i}' for name, i in zip(axes, first, strict=True))}]" if first else ""
+    places = [f"{i}" if name.startswith("axis ") else f"{name} {i}" for name, i in zip(axes, first, strict=True)]
+    at = f" at [{', '.join(places)}]" if first else ""
     if mismatch.kind == "finite":
         nan, inf = int(other.isnan().sum()), int(other.isinf().sum())
         what = " and ".join(f"{n} {word}" for n, word in ((nan, "NaN"), (inf, "inf")) if n) or "finite numbers"
         return f"{what} among {total} entries; the first{at}: expected {one[first]:.4g}, got {other[first]:.4g}."
     text = f"all {total}" if count == total > 1 else f"{count} of {total}"
-    line = f"{text} entries differ; the first{at}: expected {_value(one[first])}, got {_value(other[first])}"
+    right, yours = _two(one[first].item(), other[first].item())
+    line = f"{text} entries differ; the first{at}: expected {right}, got {yours}"
     if mismatch.allowed:
         off = float((other.double() - one.double()).abs()[wrong].max())
         line += f" (up to {off:.2g} off where {mismatch.allowed:.1g} is allowed)"
@@ -97,43 +102,56 @@ def _relation(one: TensorLeaf, other: TensorLeaf, allowed: float, axes: list[str
         scale = float(a[a.isfinite()].abs().max()) if a.isfinite().any() else 0.0
         return relate(a, b, max(allowed, 1e-5 * scale), axes)
     if one.values.dtype == other.values.dtype == torch.bool and one.values.shape == other.values.shape:
-        return _bools(one.values, other.values) or relate(one.values.double(), other.values.double(), 0.0, axes)
+        return _bools(one.values, other.values, axes) or relate(one.values.double(), other.values.double(), 0.0, axes)
     return relate(one.values.double(), other.values.double(), 0.0, axes)
 
 
-def _bools(one: Tensor, other: Tensor) -> str | None:
+def _bools(one: Tensor, other: Tensor, axes: list[str]) -> str | None:
     if torch.equal(one, ~other):
         return "True and False are exchanged everywhere."
+    shifted = relate_shift(one.double(), other.double(), 0.0, axes)
+    if shifted:
+        return shifted
     if (one <= other).all():
-        return f"Yours is True at {int((one < other).sum())} places too many, and wherever it should be."
+        return f"Yours is True at {_places(int((one < other).sum()))} that should be False; all others are right."
     if (one >= other).all():
-        return f"Yours is False at {int((one > other).sum())} places too many, and wherever it should be."
+        return f"Yours is False at {_places(int((one > other).sum()))} that should be True; all others are right."
     return None
+
+
+def _places(count: int) -> str:
+    return f"{count} place{'s' * (count != 1)}"
 
 
 def _exception(mismatch: Mismatch) -> str:
     expected, got = mismatch.expected, mismatch.got
-    if isinstance(expected, Raised) and isinstance(got, Raised):
-        if expected.bases[0] in got.bases:
-            return (
-                f"Expected a {expected.bases[0]} that names the argument, such as: {expected.message}\n"
-                f"Got a {got.kind} that does not: {got.message}"
-            )
-        return f"Expected {_a(expected.bases[0])} such as: {expected.message}\nGot {got.kind}: {got.message}"
     if isinstance(expected, Raised):
-        wanted = f"Expected {_a(expected.bases[0])}, such as: {expected.message}"
-        return f"{wanted}\nYours accepted it and returned {_kind(got)}."
+        wanted = f"Expected {_a(expected.bases[0])} that names the argument, such as: {expected.message}"
+        if not isinstance(got, Raised):
+            return f"{wanted}\nYours accepted it and returned {_kind(got)}."
+        names = ", which names no argument" if expected.bases[0] in got.bases else ""
+        return f"{wanted}\nYours raises {got.kind}{f': {got.message}' if got.message else ' without a message'}{names}"
     assert isinstance(got, Raised)
     if got.kind == "MissingTask":
         return f"{got.message} in your file."
-    return "\n".join(filter(None, [f"{got.kind}: {got.message}", got.trace]))
+    return "\n".join(filter(None, [f"{got.kind}: {got.message}" if got.message else got.kind, got.trace]))
+
+
+def _difference(expected: Leaf | Raised, got: Leaf | Raised) -> str:
+    """Two values of different kinds; of two dicts only the keys that differ."""
+    if isinstance(expected, Container) and isinstance(got, Container) and expected.kind == got.kind == "dict":
+        missing = [key for key in expected.keys if key not in got.keys]
+        extra = [key for key in got.keys if key not in expected.keys]
+        parts = [f"{word}: {', '.join(keys)}" for word, keys in (("missing", missing), ("not expected", extra)) if keys]
+        return "; ".join(parts)
+    return f"expected {_kind(expected)}, got {_kind(got)}"
 
 
 def _advice(mismatch: Mismatch) -> str:
     if isinstance(mismatch.got, Container) and isinstance(mismatch.expected, TensorLeaf):
         return " Return the tensor alone."
     if mismatch.got is None and mismatch.path.startswith("gradient of"):
-        return " No gradient arrives there: look for detach, .data, torch.no_grad or a tensor made anew."
+        return " No gradient arrives there: is it detached (.data, torch.no_grad, a tensor made anew), or never used?"
     if mismatch.got is None and isinstance(mismatch.expected, TensorLeaf):
         return " Is a return missing?"
     return ""
@@ -155,12 +173,15 @@ def _kind(leaf: Leaf | Raised) -> str:
 
 
 def _number(leaf: Leaf | Raised) -> str:
-    return f"{leaf:.6g}" if isinstance(leaf, float) else f"{leaf!r}"[:200]
+    return f"{leaf:.6g}" if isinstance(leaf, float) else str(leaf)[:200]
 
 
-def _value(entry: Tensor) -> str:
-    value = entry.item()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _two(right: object, yours: object) -> tuple[str, str]:
+    """Two numbers with as many digits as it takes to see that they differ."""
+    if not (isinstance(right, float) and isinstance(yours, float)):
+        return str(right), str(yours)
+    digits = next((d for d in range(4, 17) if f"{right:.{d}g}" != f"{yours:.{d}g}"), 17)
+    return f"{right:.{digits}g}", f"{yours:.{digits}g}"
 
 
 def _dtype(leaf: TensorLeaf) -> str:

@@ -1,6 +1,7 @@
 """Grading one submission: run its rows, give it a second chance with given parts, explain, add up the points."""
 
 import platform
+import re
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -14,10 +15,21 @@ from .diagnose import diagnose
 from .explain import explain, picture
 from .outcome import Outcome, Raised
 from .record import CheckRecord, Diagnosis, SubmissionRecord
-from .screen import Screen, screen
+from .screen import Finding, Screen, screen
 from .session import Session, single
-from .workers import run_job
+from .workers import NOT_RUN, run_job
 
+ALLOWED_IMPORTS = (
+    "it is not installed where submissions are graded. "
+    "There are torch, numpy, einops, jaxtyping, regex, tiktoken and the standard library."
+)
+HIDDEN_FATE = {
+    "crashed": "the process ended",
+    "timeout": "it did not end in time",
+    "error": "it raised an exception",
+    "missing": "it raised NotImplementedError",
+    "failed": "the result is wrong",
+}
 GRAVITY = ("crashed", "timeout", "error", "missing", "failed", "passed")  # of a row; the gravest names the check
 
 
@@ -89,47 +101,58 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
 def _run(
     session: Session, files: dict[str, str], rows: list[RowId], alone: bool = False
 ) -> dict[str, Outcome] | Outcome:
-    """Public rows in one worker, then the hidden ones in another: a hidden input cannot come back as a public value."""
-    parts = [[row for row in rows if not row.hidden], [row for row in rows if row.hidden]]
+    """Public rows in one worker, then the hidden ones in another: a hidden input cannot come back as a public value.
+
+    Returns the outcome of each row, or that of the import where it failed.
+    """
     done: dict[str, Outcome] = {}
-    for part in filter(None, parts):
-        results = run_job(session.students, session.job([files], part, alone))
-        if results.loaded.ended != "values":
-            return results.loaded
-        done |= single(results, part)
+    for part in ([row for row in rows if not row.hidden], [row for row in rows if row.hidden]):
+        endless = {row.task for row in rows if row.name in done and done[row.name].ended == "timeout"}
+        done |= {row.name: Outcome("timeout", why=NOT_RUN) for row in part if row.task in endless}
+        to_run = [row for row in part if row.task not in endless]
+        if to_run:
+            results = run_job(session.students, session.job([files], to_run, alone))
+            if results.loaded.ended != "values":
+                return results.loaded
+            done |= single(results, to_run)
     return done
 
 
 def _judge(session: Session, files: dict[str, str], look: Screen, outcomes: dict[str, Outcome]) -> Findings:
+    """Verdicts on the file as it is, and a second chance with given parts for every task that failed."""
     whole = {row.name: verdict(session, row, outcomes[row.name]) for row in session.rows}
+    worst = {v.row.task: v.status for v in sorted(whole.values(), key=lambda v: v.status == "missing", reverse=True)}
     failed = {v.row.task for v in whole.values() if v.status != "passed"}
-    again = [
-        row
-        for row in session.rows
-        if row.task in failed
-        and any(whole[r.name].status not in ("timeout", "missing") for r in session.rows if r.task == row.task)
-    ]
+    again = [row for row in session.rows if row.task in failed and worst[row.task] != "missing"]
     if not again:
         return Findings(look, whole, {}, {})
     second = _run(session, files, again, alone=True)
     if isinstance(second, Outcome):  # it imported a moment ago, now it does not
         second = dict.fromkeys((row.name for row in again), second)
     alone = {row.name: verdict(session, row, second[row.name]) for row in again}
-    return Findings(look, whole, alone, diagnose(session, outcomes, second))
+    return Findings(look, whole, alone, diagnose(session, outcomes, second, look.shared))
 
 
 def verdict(session: Session, row: RowId, outcome: Outcome) -> Verdict:
     """Compare one outcome with the expected one and put a word to it."""
     mismatch = compare(session.expected[row.name], outcome, session.arguments)
-    return Verdict(row, _status(outcome, mismatch), outcome, mismatch)
+    others = set(session.module.tasks) - {row.task}
+    return Verdict(row, _status(outcome, mismatch, others), outcome, mismatch)
 
 
-def _status(outcome: Outcome, mismatch: Mismatch | None) -> str:
+def _is_missing(raised: Raised, others: set[str]) -> bool:
+    """Whether the task itself is to do; a stub that it calls names another task."""
+    if raised.kind == "MissingTask":
+        return True
+    return raised.kind == "NotImplementedError" and not others & set(re.findall(r"\w+", raised.message))
+
+
+def _status(outcome: Outcome, mismatch: Mismatch | None, others: set[str]) -> str:
     if mismatch is None:
         return "passed"
     if outcome.ended in ("timeout", "crashed"):
         return outcome.ended
-    if outcome.raised and outcome.raised.kind in ("NotImplementedError", "MissingTask"):
+    if outcome.raised and _is_missing(outcome.raised, others):
         return "missing"
     return "error" if mismatch.kind == "raised" else "failed"
 
@@ -147,16 +170,16 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
     better = alone if alone and _worst(alone).status == "passed" else whole
     worst = _worst(better)
     status, text, cause, drawn = worst.status, "", None, None
+    diagnosis = findings.diagnoses.get(first.task)
     if better is alone and _worst(whole).status != "passed":
-        cause = _cause(session, findings, first.task)
-        text = f"Right with the given parts. In your file it fails because of {cause or 'another task'}."
+        cause, text = _cause(session, findings, first.task, _worst(whole))
     elif worst.mismatch is not None:
-        text = message(session, worst)
+        text = message(session, worst, related=diagnosis is None)
         drawn = None if worst.row.hidden else picture(worst.mismatch, session.signatures[first.task])
     used = [f for f in findings.screen.forbidden if f.task == first.task] if options.ban else []
     if used and status != "missing":
-        status, cause = "forbidden", None
-        text = "\n".join(f"line {f.line}: {f.used} ({f.call}) is what this module has you build." for f in used)
+        right = "\nIts result is right; the call is not allowed." if status == "passed" else ""
+        status, cause, text = "forbidden", None, forbidden_text(used) + right
     return CheckRecord(
         name=name,
         task=first.task,
@@ -164,13 +187,13 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
         points=points if status == "passed" else 0.0,
         max_points=points,
         message=text,
-        diagnosis=findings.diagnoses.get(first.task) if status in ("failed", "error", "timeout", "crashed") else None,
+        diagnosis=diagnosis if status in ("failed", "error", "timeout", "crashed") else None,
         seconds=sum(v.outcome.seconds for v in whole),
         reference_seconds=sum(session.expected[row.name].native.seconds for row in rows),
         sentence=first.sentence,
         cause=cause,
         picture=drawn,
-        printed="" if worst.row.hidden else worst.outcome.printed,
+        printed="" if worst.row.hidden or status == "passed" else worst.outcome.printed,
     )
 
 
@@ -179,26 +202,30 @@ def _worst(verdicts: list[Verdict]) -> Verdict:
     return min(verdicts, key=lambda v: (v.status == "passed", v.row.hidden, GRAVITY.index(v.status)))
 
 
-def message(session: Session, worst: Verdict) -> str:
+def message(session: Session, worst: Verdict, related: bool = True) -> str:
     """What went wrong in a row, in words; of a hidden row only that it did."""
     assert worst.mismatch is not None
     if worst.row.hidden:
-        return "Right for the sizes and values in your kit, wrong for others (which are not shown)."
-    text = explain(worst.mismatch, session.signatures[worst.row.task])
+        return f"Right for the sizes and values in your kit; with others (not shown) {HIDDEN_FATE[worst.status]}."
+    if worst.status == "missing" and worst.outcome.raised and worst.outcome.raised.kind == "NotImplementedError":
+        return "Not written yet."
+    text = explain(worst.mismatch, session.signatures[worst.row.task], related)
     return f"{text}\n(with {worst.row.arguments})" if worst.row.arguments and worst.status != "missing" else text
 
 
-def _cause(session: Session, findings: Findings, task: str) -> str | None:
-    """The first task below this one, in teaching order, that fails on its own."""
-    below = session.module.below(task)
-    failing = {v.row.task for v in findings.alone.values() if v.status != "passed"}
-    failing |= {
-        v.row.task for v in findings.whole.values() if v.status != "passed" and v.row.name not in findings.alone
-    }
-    order = list(session.module.tasks)
-    return min((t for t in failing if t in below), key=order.index, default=None) or min(
-        (t for t in failing if t != task), key=order.index, default=None
-    )
+def forbidden_text(used: list[Finding]) -> str:
+    """Where a task calls what it may not, a line each."""
+    calls = [(f.line, f.used if f.used == f.call else f"{f.used} ({f.call})") for f in used]
+    return "\n".join(f"line {line}: {call} is what this module has you build yourself." for line, call in calls)
+
+
+def _cause(session: Session, findings: Findings, task: str, as_it_is: Verdict) -> tuple[str | None, str]:
+    """Why a check that is right with given parts fails in the file: the first failing task below it, and a sentence."""
+    if as_it_is.outcome.why == NOT_RUN:
+        return None, "Right with the given parts. In your file it was not run, because an earlier check did not end."
+    failing = {v.row.task for v in (findings.whole | findings.alone).values() if v.status != "passed"}
+    cause = next((name for name in session.module.tasks if name in failing & session.module.below(task)), None)
+    return cause, f"Right with the given parts. In your file it fails because of {cause or 'another task'}."
 
 
 def _blocked(session: Session) -> list[CheckRecord]:
@@ -236,7 +263,7 @@ def _why_not(loaded: Outcome) -> str:
 
 def _headline(raised: Raised) -> str:
     if raised.kind == "ModuleNotFoundError":
-        return f"{raised.message}. It is not installed where submissions are graded; see the README for what is."
+        return f"{raised.message}: {ALLOWED_IMPORTS}"
     return f"{raised.kind}: {raised.message}"
 
 

@@ -34,6 +34,7 @@ GLOSS = {
     "not_importable": "the file could not be imported; it counts as zero",
     "unreadable": "no file of this module could be read; it counts as zero",
 }
+CAUSE_WIDTH = 140  # characters of a cause in a table
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,8 @@ def _task(name: str, record: SubmissionRecord, module: Module) -> TaskResult:
 def class_costs(graded: list[SubmissionRecord], module: Module) -> list[Cost]:
     """The checks that somebody lost, the most expensive first; submissions that did not run say nothing here.
 
-    Points count for the order only where the check was lost in its own right: else one early mistake would put every
-    check that builds on it at the top.
+    Points count for the order only where the check was lost in its own right, by something that was written: else one
+    early mistake or an empty file would put every check that builds on it at the top.
     """
     by_name: dict[str, list[CheckRecord]] = {}
     for record in graded:
@@ -168,7 +169,7 @@ def _cost(checks: list[CheckRecord]) -> Cost:
         lost=len(lost),
         of=len(checks),
         points=sum(check.max_points - check.points for check in lost),
-        own=sum(check.max_points - check.points for check in lost if not check.cause),
+        own=sum(check.max_points - check.points for check in lost if not check.cause and check.status != "missing"),
         diagnosis=says,
         diagnosed=count,
         tally=kinds.most_common(),
@@ -179,11 +180,13 @@ def first_cause(record: SubmissionRecord, module: Module) -> tuple[str, str]:
     """The task where the first loss begins and, in a few words, why: ("", "") when nothing is lost."""
     if record.status != "graded":
         lines = [line for line in plain(record.problem).splitlines() if line.strip()]
-        return "", one_line(lines[-1] if lines else GLOSS[record.status], 90)
+        return "", one_line(lines[0] if lines else GLOSS[record.status], CAUSE_WIDTH)
     roots = [check for task in task_results(record, module) for check in task.own]
     if not roots:
         return "", ""
-    return roots[0].task, one_line(explanation(roots[0]), 90)
+    if all(check.status == "missing" for check in record.checks):
+        return "", "nothing written yet"
+    return roots[0].task, one_line(explanation(roots[0]), CAUSE_WIDTH)
 
 
 def explanation(check: CheckRecord) -> str:

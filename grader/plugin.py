@@ -122,13 +122,13 @@ class Grading:
 
 def _failure(session: "Session", findings: "Findings", row: str, ban: bool) -> str:
     """The verdict on a row in words. As in a grade, the better of the file as it is and with given parts counts."""
-    from .grade import message
+    from .grade import forbidden_text, message
 
     verdict = findings.alone.get(row, findings.whole[row])
     verdict = findings.whole[row] if findings.whole[row].status == "passed" else verdict
     used = [f for f in findings.screen.forbidden if f.task == verdict.row.task] if ban else []
     if used:
-        return "\n".join(f"line {f.line}: {f.used} ({f.call}) is what this module has you build." for f in used)
+        return forbidden_text(used)
     if verdict.status == "passed":
         return ""
     diagnosis = findings.diagnoses.get(verdict.row.task)

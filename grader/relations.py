@@ -6,7 +6,7 @@ here is a fact about the two tensors. It says what is, not why.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, permutations
-from math import prod
+from math import floor, log10, prod
 
 import torch
 from torch import Tensor
@@ -25,6 +25,19 @@ def relate(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -
     return None
 
 
+def relate_shift(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
+    """Right but for one step along an axis: also tried alone on bool masks, where little else tells."""
+    for axis, name in enumerate(axes):
+        size = expected.shape[axis]
+        for by in (b for b in (1, -1) if size > 2):
+            kept, moved = (got.narrow(axis, 1, size - 1), expected.narrow(axis, 0, size - 1))
+            if by < 0:
+                kept, moved = (got.narrow(axis, 0, size - 1), expected.narrow(axis, 1, size - 1))
+            if close(kept, moved, allowed):
+                return f"It is right but shifted by one along {name}, towards the {'end' if by > 0 else 'start'}."
+    return None
+
+
 def close(one: Tensor, other: Tensor, allowed: float) -> bool:
     return one.shape == other.shape and bool(((one - other).abs() <= allowed).all())
 
@@ -32,6 +45,22 @@ def close(one: Tensor, other: Tensor, allowed: float) -> bool:
 def _all_zero(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
     if not got.any() and expected.any():
         return "Every entry of yours is zero."
+    return None
+
+
+def _nearly(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
+    """Right but for the last digits: a narrower dtype on the way, or a small constant that does not belong there."""
+    off, scale = float((got - expected).abs().max()), float(expected.abs().max())
+    if not 0 < off <= 1e-4 * scale:
+        return None
+    digits = floor(log10(scale / off))
+    return f"It is right to about {digits} digits: is a narrower dtype used on the way, or a small constant added?"
+
+
+def _one_value(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
+    values = got[(expected - got).abs() > allowed]
+    if len(values) > 1 and close(values, values[:1].expand_as(values), allowed):
+        return f"Every wrong entry of yours is {float(values[0]):.4g}."
     return None
 
 
@@ -60,18 +89,6 @@ def _flipped(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str])
     return None
 
 
-def _shifted(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
-    for axis, name in enumerate(axes):
-        size = expected.shape[axis]
-        for by in (b for b in (1, -1) if size > 2):
-            kept, moved = (got.narrow(axis, 1, size - 1), expected.narrow(axis, 0, size - 1))
-            if by < 0:
-                kept, moved = (got.narrow(axis, 0, size - 1), expected.narrow(axis, 1, size - 1))
-            if close(kept, moved, allowed):
-                return f"It is right but shifted by one along {name}, towards the {'end' if by > 0 else 'start'}."
-    return None
-
-
 def _permuted_entries(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
     for axis, name in enumerate(axes):
         size = expected.shape[axis]
@@ -82,38 +99,78 @@ def _permuted_entries(expected: Tensor, got: Tensor, allowed: float, axes: Seque
     return None
 
 
+def _rearranged(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
+    if close(expected.flatten().sort().values, got.flatten().sort().values, allowed):
+        return "Yours holds exactly the right numbers, but at other places."
+    return None
+
+
+def _tempered(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
+    """Both are softmaxes along an axis, and the scores of one are a multiple of the other's."""
+    for axis, name in enumerate(axes):
+        if expected.shape[axis] > 2 and (expected > 0).all() and (got > 0).all() and _sums(got, axis) == (1.0, 1.0):
+            right, yours = (_centred(values.log(), axis) for values in (expected, got))
+            factor = float((right * yours).sum() / (right * right).sum())
+            if _sums(expected, axis) == (1.0, 1.0) and abs(factor) > 1e-3 and close(yours, factor * right, 1e-4):
+                times = f"{factor:.4g} times too large" if factor > 1 else f"{1 / factor:.4g} times too small"
+                return f"It is as if the scores were {times} before the softmax along {name}."
+    return None
+
+
+def _not_one(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
+    for axis, name in reversed(list(enumerate(axes))):
+        if expected.shape[axis] > 1 and _sums(expected, axis) == (1.0, 1.0) != _sums(got, axis):
+            low, high = _sums(got, axis)
+            found = f"{low:g}" if low == high else f"{low:g} up to {high:g}"
+            return f"Along {name} yours sums to {found}, where it should be 1."
+    return None
+
+
 def _rescaled_rows(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
     for axis, name in enumerate(axes):
-        if expected.shape[axis] < 2 or expected.numel() == expected.shape[axis]:
+        if expected.shape[axis] < 3 or expected.numel() == expected.shape[axis]:
             continue
-        sums = expected.sum(axis, keepdim=True)
-        factor = got.sum(axis, keepdim=True) / torch.where(sums == 0, torch.ones_like(sums), sums)
-        if (sums.abs() > 1e-3).all() and close(got, expected * factor, allowed * 4):
+        norm = (expected * expected).sum(axis, keepdim=True)
+        factor = (expected * got).sum(axis, keepdim=True) / norm.clamp_min(1e-30)
+        if (norm > 1e-6).all() and (factor.abs() > 1e-3).all() and close(got, expected * factor, allowed * 4):
             return f"Along {name} the proportions are right, but each slice is scaled by a factor of its own."
     return None
 
 
 def _right_part(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
-    """Right up to a position of one axis, from one position on, or at some positions only."""
-    right = (expected - got).abs() <= allowed
-    for axis, name in reversed(list(enumerate(axes))):
+    """Wrong at some positions of an axis only; the axis with the fewest is the one to name."""
+    wrong = (expected - got).abs() > allowed
+    found = []
+    for axis, name in enumerate(axes):
         others = [i for i in range(expected.ndim) if i != axis]
-        along = right.permute(axis, *others).reshape(expected.shape[axis], -1).all(dim=1)
-        if along.any() and not along.all():
-            return _where(along.tolist(), name)
-    return None
+        bad = wrong.permute(axis, *others).reshape(expected.shape[axis], -1).any(dim=1)
+        told = bad | expected.permute(axis, *others).reshape(expected.shape[axis], -1).any(dim=1)
+        if not bad.all() and (told & ~bad).any():  # slices of zeros are right by default and tell nothing
+            found.append((int(bad.sum()) / len(bad), -axis, _where(bad.tolist(), name)))
+    return min(found)[2] if found else None
 
 
-def _where(along: list[bool], name: str) -> str:
-    good = [i for i, ok in enumerate(along) if ok]
-    bad = [i for i, ok in enumerate(along) if not ok]
-    if good[-1] < bad[0]:
-        return f"It is right up to {name} {good[-1]} and wrong from {name} {bad[0]} on."
-    if bad[-1] < good[0]:
-        return f"It is right from {name} {good[0]} on and wrong before."
-    if len(good) <= len(bad):
-        return f"Along {name} only {', '.join(map(str, good))} {'is' if len(good) == 1 else 'are'} right."
-    return f"Along {name} only {', '.join(map(str, bad))} {'is' if len(bad) == 1 else 'are'} wrong."
+def _where(bad: list[bool], name: str) -> str:
+    at = f"index {{}} of {name}" if name.startswith("axis ") else f"{name} {{}}"
+    right, wrong = [i for i, off in enumerate(bad) if not off], [i for i, off in enumerate(bad) if off]
+    if len(wrong) == 1:
+        return f"Only {at.format(wrong[0])} is wrong."
+    ordered = name != "batch" and not name.startswith("axis ")
+    if ordered and right[-1] < wrong[0]:
+        return f"It is right up to {at.format(right[-1])} and wrong from there on."
+    if ordered and wrong[-1] < right[0]:
+        return f"It is right from {at.format(right[0])} on and wrong before."
+    return f"It is wrong at {at.format(', '.join(map(str, wrong)))} only."
+
+
+def _sums(values: Tensor, axis: int) -> tuple[float, float]:
+    """The smallest and the largest sum along an axis, to three digits."""
+    sums = values.sum(axis)
+    return round(float(sums.min()), 3), round(float(sums.max()), 3)
+
+
+def _centred(values: Tensor, axis: int) -> Tensor:
+    return values - values.mean(axis, keepdim=True)
 
 
 def _swapped(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
@@ -150,11 +207,16 @@ def _dropped(longer: list[int], shorter: list[int]) -> Iterator[int]:
 
 RELATIONS: tuple[Relation, ...] = (
     _all_zero,
+    _nearly,
     _scaled,
     _offset,
     _flipped,
-    _shifted,
+    relate_shift,
     _permuted_entries,
+    _rearranged,
+    _tempered,
+    _one_value,
+    _not_one,
     _rescaled_rows,
     _right_part,
 )

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from .course import Module
 from .names import At, Binding, Names, Scope, folded
@@ -47,6 +48,7 @@ class Screen:
     missing: list[str] = field(default_factory=list)  # tasks that nothing at the top level defines
     forbidden: list[Finding] = field(default_factory=list)
     suspicious: list[Finding] = field(default_factory=list)
+    shared: frozenset[frozenset[str]] = frozenset()  # pairs of tasks that call the same helper
 
 
 def screen(source: str, module: Module) -> Screen:
@@ -59,7 +61,8 @@ def screen(source: str, module: Module) -> Screen:
     names = Names(tree)
     missing = [task for task in module.tasks if task not in names.root.names]
     forbidden = _Forbidden(names, module, lines)
-    return Screen("", missing, _tidy([*forbidden.bound(), *forbidden.used()]), _tidy(_suspicious(names, lines)))
+    found = _tidy([*forbidden.bound(), *forbidden.used()])
+    return Screen("", missing, found, _tidy(_suspicious(names, lines)), _shared(forbidden.tasks, module))
 
 
 def _parse(source: str, file: str) -> ast.Module | str:
@@ -195,6 +198,12 @@ def _suspicious(names: Names, lines: list[bytes]) -> Iterator[Finding]:
     for write, at in names.writes:
         for origin in sorted(names.origins(write, at.scope)):
             yield Finding(write.lineno, f"assignment to {origin}", _written(write, lines))
+
+
+def _shared(reached: dict[str, set[str]], module: Module) -> frozenset[frozenset[str]]:
+    """The pairs of tasks that reach the same helper."""
+    helpers = [tasks for name, tasks in reached.items() if name not in module.tasks]
+    return frozenset(frozenset(pair) for tasks in helpers for pair in combinations(sorted(tasks), 2))
 
 
 def _reaches(node: ast.Name | ast.Attribute | ast.Call, scope: Scope, names: Names) -> set[str]:

@@ -53,7 +53,11 @@ class Session:
     def job(self, packages: list[dict[str, str]], rows: Sequence[RowId], alone: bool = False) -> Job:
         """Every row on every package, with the seeds of the expected outcomes."""
         seeds = {name: expected.seed for name, expected in self.expected.items()}
-        runs = [Run(row.name, seeds.get(row.name, 0), NATIVE, i) for i in range(len(packages)) for row in rows]
+        runs = [
+            Run(row.name, row.task, seeds.get(row.name, 0), NATIVE, package)
+            for package in range(len(packages))
+            for row in rows
+        ]
         caps = Caps(**asdict(self.course.limits))
         given = self.given if alone else None
         return Job(self.module.name, packages, runs, given, list(self.module.tasks), self.device, caps)

@@ -68,7 +68,8 @@ def class_table(records: list[SubmissionRecord], module: Module, out: Path, as_j
     table.add_column("first cause", overflow="fold")
     for record in records:
         task, why = first_cause(record, module)
-        cause = f"{task}: {why}" if task else f"{record.status.replace('_', ' ')}: {why}" if why else ""
+        word = task or ("" if record.status == "graded" else record.status.replace("_", " "))
+        cause = f"{word}: {why}" if word else why
         table.add_row(escape(plain(record.submission)), f"{record.score:.1f}", escape(cause))
     Console().print(table)
     mean = sum(record.score for record in records) / len(records)

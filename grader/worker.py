@@ -32,6 +32,7 @@ class Run:
     """One row to run, once a mode, each time from the same seed, on one of the job's packages."""
 
     row: str
+    task: str
     seed: int
     modes: list[tuple[bool, int]]
     package: int = 0
@@ -114,7 +115,8 @@ def attempt(call: Any, printed: sandbox.Printed) -> Outcome:
     except MemoryError:
         why = "it ran out of memory"
     except SystemExit as error:
-        why = f"it ended the program (exit code {error.code!r})"[:200]
+        at = _trace(error.__traceback__).splitlines()[-2:-1]
+        why = f"it ended the program (exit code {error.code!r}{f'; {at[0]}' if at else ''})"[:200]
     except BaseException as error:  # a student may raise anything
         if "can't allocate memory" in str(error):
             why = "it ran out of memory"

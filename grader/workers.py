@@ -17,9 +17,10 @@ from . import wire
 from .collecting import RowId
 from .errors import BadRequest, GraderFault
 from .outcome import LENGTHS, BadFrame, Outcome, decode, lengths
-from .worker import Job, ended_by_clock
+from .worker import Job, Run, ended_by_clock
 
 TIMEOUTS_ALLOWED = 2
+NOT_RUN = "it was not run, because an earlier check did not end"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -105,21 +106,28 @@ class Zygote:
 def run_job(zygote: Zygote, job: Job, timeouts_allowed: int = TIMEOUTS_ALLOWED) -> Results:
     """Run every row of a job. After a crash or a time-out a fresh worker goes on with the next row.
 
-    Two time-outs end the submission: the rows not reached are time-outs as well.
+    A time-out ends its task: the task's other rows count as time-outs without being run. Two of them end the job.
     """
-    outcomes: list[list[Outcome]] = []
+    outcomes: dict[int, list[Outcome]] = {}
+    left = list(range(len(job.runs)))
     timeouts, cpu = 0, 0.0
-    while len(outcomes) < len(job.runs):
-        loaded, done, used = _one_worker(zygote, replace(job, runs=job.runs[len(outcomes) :]))
+    while left:
+        loaded, done, used = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left]))
         cpu += used
-        outcomes += done
         if loaded.ended != "values":
-            return Results(loaded, outcomes, cpu)
-        timeouts += bool(done) and done[-1][-1].ended == "timeout"
-        if timeouts >= timeouts_allowed:
-            rest = Outcome("timeout", why="it was not run, because two checks before it did not end")
-            outcomes += [[rest]] * (len(job.runs) - len(outcomes))
-    return Results(Outcome("values"), outcomes, cpu)
+            return Results(loaded, [], cpu)
+        outcomes |= zip(left, done, strict=False)
+        last, left = left[len(done) - 1], left[len(done) :]
+        if outcomes[last][-1].ended == "timeout":
+            timeouts += 1
+            stopped = [i for i in left if timeouts >= timeouts_allowed or _same_task(job.runs[i], job.runs[last])]
+            outcomes |= {i: [Outcome("timeout", why=NOT_RUN)] for i in stopped}
+            left = [i for i in left if i not in outcomes]
+    return Results(Outcome("values"), [outcomes[i] for i in range(len(job.runs))], cpu)
+
+
+def _same_task(one: Run, other: Run) -> bool:
+    return (one.package, one.task) == (other.package, other.task)
 
 
 def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, list[list[Outcome]], float]:

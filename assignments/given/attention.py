@@ -18,6 +18,10 @@ class Linear(nn.Linear):
         """Register `weight` (d_out, d_in) and `bias` (d_out,)."""
         super().__init__(d_in, d_out, bias=bias)
 
+    def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
+        """Apply the layer to the last axis, in the dtype of x."""
+        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+
 
 def causal_mask(
     q_len: int, k_len: int | None = None, device: torch.device | str | None = None

@@ -36,7 +36,7 @@ def check_softmax_minus_infinity(impl, rng, rows, columns):
     hidden = torch.ones(rows, columns, dtype=torch.bool).triu(2)
     x = scores.masked_fill(hidden, float("-inf")).requires_grad_()
     output = impl.softmax(x, -1)
-    return {"output": output, **gradients(output, rng.randn(rows, columns), x=x)}
+    return gradients(output, rng.randn(rows, columns), x=x)
 
 
 @graded("softmax", weight=2, rows=[{"shape": [3, 5], "dim": 0}, {"shape": [2, 4, 3], "dim": -1}], pins="gradients")
@@ -48,13 +48,13 @@ def check_softmax_gradient(impl, rng, shape, dim):
 
 @graded(
     "softmax",
-    weight=2,
-    rows=[{"dtype": "bfloat16", "columns": 7}, {"dtype": "float16", "columns": 70_000}],
+    weight=1,
+    rows=[{"dtype": "bfloat16", "columns": 7}, {"dtype": "float16", "columns": 9}],
     pins="dtypes",
 )
 def check_softmax_half_precision(impl, rng, dtype, columns):
-    """A float16 or bfloat16 row of any length is summed in float32 and comes back in its own dtype."""
-    return impl.softmax(rng.randn(2, columns, dtype=dtype, scale=0.01), -1)
+    """A float16 or bfloat16 input is computed in float32 and comes back in its own dtype."""
+    return impl.softmax(rng.randn(3, columns, dtype=dtype, scale=2.0), -1)
 
 
 @graded("softmax", weight=1, rows=[{"shape": [4, 7]}], pins="dtypes")
@@ -75,10 +75,10 @@ def check_softmax_leaves_input_alone(impl, rng, shape):
 
 def registered(module):
     """What the module registers: name → shape of the parameters and of everything in its state dict."""
-    parameters = {name: list(parameter.shape) for name, parameter in sorted(module.named_parameters())}
+    parameters = {name: str(tuple(parameter.shape)) for name, parameter in sorted(module.named_parameters())}
     return {
         "parameters": parameters,
-        "state_dict": {name: list(t.shape) for name, t in sorted(module.state_dict().items())},
+        "state_dict": {name: str(tuple(t.shape)) for name, t in sorted(module.state_dict().items())},
     }
 
 
@@ -88,7 +88,7 @@ def check_linear_parameters(impl, rng, d_in, d_out, bias):
     return registered(impl.Linear(d_in, d_out, bias=bias))
 
 
-@graded("Linear", weight=3, rows=[{"shape": [2, 3], "d_in": 5, "d_out": 4}, {"shape": [], "d_in": 4, "d_out": 6}])
+@graded("Linear", weight=2, rows=[{"shape": [2, 3], "d_in": 5, "d_out": 4}, {"shape": [], "d_in": 4, "d_out": 6}])
 def check_linear_values(impl, rng, shape, d_in, d_out):
     """Linear gives x weightᵀ + bias on the last axis, with any leading axes."""
     return rng.fill(impl.Linear(d_in, d_out))(rng.randn(*shape, d_in))
@@ -136,13 +136,19 @@ def check_causal_mask_device(impl, rng, q_len, k_len):
     return {"device": mask.device.type, "dtype": str(mask.dtype), "shape": list(mask.shape)}
 
 
-@graded("causal_mask", weight=1, rows=[{"q_len": 4, "k_len": 3}])
+@graded("causal_mask", weight=1, rows=[{"q_len": 4, "k_len": 3}, {"q_len": 2, "k_len": 0}])
 def check_causal_mask_refuses_fewer_keys(impl, rng, q_len, k_len):
     """Fewer keys than queries is a ValueError that names k_len."""
     return impl.causal_mask(q_len, k_len)
 
 
 # attention_weights
+
+
+def open_mask(rng, *shape, share):
+    """A random mask that leaves every query a key."""
+    q_len, k_len = shape[-2:]
+    return rng.bools(*shape, share=share) | (torch.arange(k_len) == torch.arange(q_len)[:, None] % k_len)
 
 
 @graded("attention_weights", weight=4, rows=[{"q_len": 5, "k_len": 7, "head_dim": 12}])
@@ -155,14 +161,14 @@ def check_weights_values(impl, rng, q_len, k_len, head_dim):
 def check_weights_masked(impl, rng, q_len, k_len, head_dim):
     """Where mask is False the weight is exactly zero and the others of the row sum to one."""
     q, k = rng.randn(2, 3, q_len, head_dim), rng.randn(2, 3, k_len, head_dim)
-    return impl.attention_weights(q, k, rng.bools(2, 3, q_len, k_len, share=0.6))
+    return impl.attention_weights(q, k, open_mask(rng, 2, 3, q_len, k_len, share=0.6))
 
 
 @graded("attention_weights", weight=2, rows=[{"leading": [2, 1], "q_len": 1, "k_len": 6}])
 def check_weights_mask_broadcast(impl, rng, leading, q_len, k_len):
     """A padding mask of shape (batch, 1, 1, k_len) counts for every head and query."""
     q, k = rng.randn(2, 3, 4, 5), rng.randn(2, 3, k_len, 5)
-    return impl.attention_weights(q, k, rng.bools(*leading, q_len, k_len, share=0.7))
+    return impl.attention_weights(q, k, open_mask(rng, *leading, q_len, k_len, share=0.7))
 
 
 @graded("attention_weights", weight=2, rows=[{"q_len": 3, "k_len": 5, "head_dim": 4}], pins="fully masked rows")
@@ -172,7 +178,7 @@ def check_weights_nothing_to_attend_to(impl, rng, q_len, k_len, head_dim):
     mask = rng.bools(2, q_len, k_len, share=0.8)
     mask[:, 1] = False
     output = impl.attention_weights(q, k, mask)
-    return {"output": output, **gradients(output, rng.randn(2, q_len, k_len), q=q, k=k)}
+    return gradients(output, rng.randn(2, q_len, k_len), q=q, k=k)
 
 
 @graded("attention_weights", weight=1, rows=[{"q_len": 3, "k_len": 5, "head_dim": 7}], pins="leading axes")
@@ -234,7 +240,7 @@ def check_weights_masked_large_scores(impl, rng, q_len, k_len, size):
 def check_weights_dtype(impl, rng, dtype, k_len):
     """Masked attention works in float16, bfloat16 and float64 and keeps the dtype."""
     q, k = rng.randn(2, 3, 4, dtype=dtype), rng.randn(2, k_len, 4, dtype=dtype)
-    return impl.attention_weights(q, k, rng.bools(2, 3, k_len, share=0.7))
+    return impl.attention_weights(q, k, open_mask(rng, 2, 3, k_len, share=0.7))
 
 
 @graded(
@@ -246,7 +252,7 @@ def check_weights_dtype(impl, rng, dtype, k_len):
 def check_weights_not_contiguous(impl, rng, q_len, k_len, head_dim):
     """Inputs that are not contiguous in memory give the same weights and stay as they are."""
     q, k = rng.randn(2, q_len, head_dim, contiguous=False), rng.randn(2, k_len, head_dim, contiguous=False)
-    mask = rng.bools(2, q_len, k_len, share=0.7)
+    mask = open_mask(rng, 2, q_len, k_len, share=0.7)
     output = impl.attention_weights(q, k, mask)
     return {"output": output, "q after the call": q, "k after the call": k, "mask after the call": mask}
 
@@ -270,7 +276,7 @@ def check_weights_refuse_float_mask(impl, rng, q_len, k_len):
 
 @graded(
     "scaled_dot_product_attention",
-    weight=3,
+    weight=2,
     rows=[{"q_len": 5, "k_len": 7, "head_dim": 12, "v_dim": 4}],
     pins="v_dim ≠ head_dim",
 )
@@ -289,7 +295,7 @@ def check_attention_masked(impl, rng, q_len, k_len, v_dim):
     return impl.scaled_dot_product_attention(q, k, v, mask)
 
 
-@graded("scaled_dot_product_attention", weight=2, rows=[{"q_len": 4, "k_len": 3, "v_dim": 5}], pins="gradients")
+@graded("scaled_dot_product_attention", weight=1, rows=[{"q_len": 4, "k_len": 3, "v_dim": 5}], pins="gradients")
 def check_attention_gradients(impl, rng, q_len, k_len, v_dim):
     """Gradients reach q, k and v."""
     q, k = rng.randn(2, q_len, 6, requires_grad=True), rng.randn(2, k_len, 6, requires_grad=True)
@@ -327,7 +333,7 @@ def check_attention_refuses_unequal_k_len(impl, rng, k_len, v_len):
 
 @graded(
     "split_heads",
-    weight=4,
+    weight=7,
     rows=[
         {"batch": 2, "seq_len": 5, "n_heads": 3, "head_dim": 4},
         {"batch": 4, "seq_len": 3, "n_heads": 2, "head_dim": 5},
@@ -338,12 +344,12 @@ def check_split_heads_values(impl, rng, batch, seq_len, n_heads, head_dim):
     return impl.split_heads(rng.randn(batch, seq_len, n_heads * head_dim), n_heads)
 
 
-@graded("split_heads", weight=1, rows=[{"seq_len": 5, "n_heads": 3, "head_dim": 2}], pins="non-contiguous input")
+@graded("split_heads", weight=2, rows=[{"seq_len": 5, "n_heads": 3, "head_dim": 2}], pins="non-contiguous input")
 def check_split_heads_not_contiguous(impl, rng, seq_len, n_heads, head_dim):
     """An input that is not contiguous in memory is split the same way, and the gradient comes back in place."""
     x = rng.randn(4, seq_len, n_heads * head_dim, contiguous=False, requires_grad=True)
     output = impl.split_heads(x, n_heads)
-    return {"output": output, **gradients(output, rng.randn(4, n_heads, seq_len, head_dim), x=x)}
+    return gradients(output, rng.randn(4, n_heads, seq_len, head_dim), x=x)
 
 
 @graded("split_heads", weight=1, rows=[{"d_model": 10, "n_heads": 3}])
@@ -354,7 +360,7 @@ def check_split_heads_refuses_a_remainder(impl, rng, d_model, n_heads):
 
 @graded(
     "merge_heads",
-    weight=4,
+    weight=6,
     rows=[
         {"batch": 2, "n_heads": 3, "seq_len": 5, "head_dim": 4},
         {"batch": 3, "n_heads": 2, "seq_len": 4, "head_dim": 5},
@@ -365,12 +371,12 @@ def check_merge_heads_values(impl, rng, batch, n_heads, seq_len, head_dim):
     return impl.merge_heads(rng.randn(batch, n_heads, seq_len, head_dim))
 
 
-@graded("merge_heads", weight=1, rows=[{"n_heads": 3, "seq_len": 5, "head_dim": 2}], pins="non-contiguous input")
+@graded("merge_heads", weight=2, rows=[{"n_heads": 3, "seq_len": 5, "head_dim": 2}], pins="non-contiguous input")
 def check_merge_heads_not_contiguous(impl, rng, n_heads, seq_len, head_dim):
     """An input that is not contiguous in memory is merged the same way, and the gradient comes back in place."""
     x = rng.randn(4, n_heads, seq_len, head_dim, contiguous=False, requires_grad=True)
     output = impl.merge_heads(x)
-    return {"output": output, **gradients(output, rng.randn(4, seq_len, n_heads * head_dim), x=x)}
+    return gradients(output, rng.randn(4, seq_len, n_heads * head_dim), x=x)
 
 
 # MultiHeadAttention
@@ -378,7 +384,7 @@ def check_merge_heads_not_contiguous(impl, rng, n_heads, seq_len, head_dim):
 
 @graded(
     "MultiHeadAttention",
-    weight=2,
+    weight=3,
     rows=[{"d_model": 6, "n_heads": 2, "bias": False}, {"d_model": 6, "n_heads": 3, "bias": True}],
 )
 def check_mha_parameters(impl, rng, d_model, n_heads, bias):
@@ -388,7 +394,7 @@ def check_mha_parameters(impl, rng, d_model, n_heads, bias):
 
 @graded(
     "MultiHeadAttention",
-    weight=4,
+    weight=6,
     rows=[
         {"seq_len": 5, "n_heads": 3, "head_dim": 4, "bias": False},
         {"seq_len": 4, "n_heads": 2, "head_dim": 3, "bias": True},
@@ -401,17 +407,17 @@ def check_mha_values(impl, rng, seq_len, n_heads, head_dim, bias):
     return attention(rng.randn(2, seq_len, n_heads * head_dim))
 
 
-@graded("MultiHeadAttention", weight=2, rows=[{"seq_len": 5, "n_heads": 2, "head_dim": 3}])
+@graded("MultiHeadAttention", weight=3, rows=[{"seq_len": 5, "n_heads": 2, "head_dim": 3}])
 def check_mha_not_causal(impl, rng, seq_len, n_heads, head_dim):
     """With causal=False a token attends to every token, later ones too, that the mask allows."""
     attention = rng.fill(impl.MultiHeadAttention(n_heads * head_dim, n_heads))
     x = rng.randn(4, seq_len, n_heads * head_dim)
-    mask = rng.bools(4, n_heads, seq_len, seq_len, share=0.6)
+    mask = open_mask(rng, 4, n_heads, seq_len, seq_len, share=0.6)
     masked = attention(x, mask=mask, causal=False)
     return {"output": attention(x, causal=False), "output with a mask": masked, "mask after the call": mask}
 
 
-@graded("MultiHeadAttention", weight=2, rows=[{"seq_len": 5, "n_heads": 3, "head_dim": 2}])
+@graded("MultiHeadAttention", weight=4, rows=[{"seq_len": 5, "n_heads": 3, "head_dim": 2}])
 def check_mha_padding(impl, rng, seq_len, n_heads, head_dim):
     """A padding mask keeps the padded tokens of each sequence out, on top of the causal mask."""
     attention = rng.fill(impl.MultiHeadAttention(n_heads * head_dim, n_heads))
@@ -427,7 +433,7 @@ def check_mha_gradients(impl, rng, seq_len, n_heads, head_dim):
     x = rng.randn(3, seq_len, n_heads * head_dim, requires_grad=True)
     output = attention(x)
     upstream = rng.randn(3, seq_len, n_heads * head_dim)
-    return {"output": output, **gradients(output, upstream, x=x, **dict(attention.named_parameters()))}
+    return gradients(output, upstream, x=x, **dict(attention.named_parameters()))
 
 
 @graded("MultiHeadAttention", weight=1, rows=[{"first": 3, "then": 5}])

@@ -9,15 +9,16 @@ from torch import nn
 def softmax(x, dim):
     """Online softmax: keeps the largest score so far and rescales the sum whenever a larger one turns up."""
     rows = x.to(torch.promote_types(x.dtype, torch.float32)).movedim(dim, -1)
-    best = torch.full_like(rows[..., :1], -math.inf)
+    best = rows[..., :1]
     total = torch.zeros_like(best)
     i = 0
     while i < rows.shape[-1]:
         score = rows[..., i : i + 1]
         if (score > best).any():
             larger = torch.maximum(best, score)
-            total = total * (best - larger).exp() + (score - larger).exp()
+            total = total * (best - larger).exp()
             best = larger
+            total = total + (score - best).exp()
             i += 1
     return ((rows - best).exp() / total).movedim(-1, dim).to(x.dtype)
 

@@ -1,0 +1,404 @@
+"""Comparing outcomes: what counts as the same, by how much it may differ, and which difference is told first."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from grader.collecting import RowId
+from grader.compare import KINDS, Mismatch, compare, compare_leaves, same_output
+from grader.errors import GraderFault
+from grader.expected import MOVED_DRAWS, REDRAWS, Expected, Truth, as_floats, expect, half_epsilon
+from grader.outcome import Container, Foreign, Outcome, Raised, TensorLeaf, flatten
+from grader.rng import seed_from
+from grader.sandbox import Caps
+from grader.worker import Job
+from grader.workers import Results
+
+ROW = RowId("check_toy[1]", "check_toy", "toy", 1, False, "Toy.", "", "")
+NAN, INF = float("nan"), float("inf")
+
+
+def values(value: object) -> Outcome:
+    return Outcome("values", dict(flatten(value)))
+
+
+def raised(kind: str, message: str, *bases: str) -> Outcome:
+    return Outcome("raised", raised=Raised(kind, [*(bases or (kind,)), "Exception"], message))
+
+
+def expected(value: object, estimate: float = 0.0, floor: float = 1e-6) -> Expected:
+    """What a judge expects where the reference gave this value and rounding errs by so much."""
+    native = value if isinstance(value, Outcome) else values(value)
+    floats = {path: as_floats(leaf) for path, leaf in native.leaves.items()}
+    truths = {path: Truth(right, estimate, floor) for path, right in floats.items() if right is not None}
+    return Expected(ROW, 0, native, truths)
+
+
+def difference(right: object, got: object, arguments: Sequence[str] = ()) -> Mismatch:
+    outcome = got if isinstance(got, Outcome) else values(got)
+    found = compare(expected(right), outcome, arguments)
+    assert found is not None
+    return found
+
+
+def on(device: str, tensor: Tensor) -> Outcome:
+    return Outcome("values", {"": TensorLeaf(tensor, device)})
+
+
+# --- each kind of difference ---
+
+X = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+
+
+SAME = [
+    *(X, X.bfloat16(), X.long(), X > 2, torch.tensor(2.0), torch.empty(0, 3), torch.tensor([NAN, INF, -INF, 0.0])),
+    *(1, 0.5, True, "a", b"a", None, [], {}, NAN, -INF, [1, {"a": X, "b": (None, "c")}]),
+]
+
+
+@pytest.mark.parametrize("value", SAME, ids=lambda value: type(value).__name__)
+def test_the_same_value_is_right(value: object) -> None:
+    assert compare(expected(value), values(value)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "got"),
+    [
+        ("ended", X, Outcome("timeout", why="it did not end within 2 seconds")),
+        ("ended", raised("ValueError", "q"), Outcome("crashed", why="it ran out of memory")),
+        ("raised", X, raised("IndexError", "out of range")),
+        ("accepted", raised("ValueError", "q"), X),
+        ("exception", raised("ValueError", "q"), raised("IndexError", "q")),
+        ("structure", {"a": 1, "b": 2}, {"a": 1}),
+        ("structure", {"a": 1}, {"a": 1, "b": 2}),
+        ("structure", [1, 2], [1]),
+        ("structure", [1], {"0": 1}),
+        ("type", X, X.tolist()),
+        ("type", X, None),
+        ("type", X, X.numpy()),
+        ("type", 1, 1.0),
+        ("type", 1, True),
+        ("type", "a", b"a"),
+        ("type", 0.5, np.float64(0.5)),
+        ("dtype", X, X.double()),
+        ("dtype", X > 2, (X > 2).long()),
+        ("device", on("cuda", X), on("cpu", X)),
+        ("shape", X, X[:, :2]),
+        ("shape", X, X[None]),
+        ("shape", X, X.T),
+        ("finite", X, X.masked_fill(X == 2, NAN)),
+        ("finite", torch.tensor([INF, 1.0]), torch.tensor([-INF, 1.0])),
+        ("finite", torch.tensor([NAN, 1.0]), torch.tensor([0.0, 1.0])),
+        ("finite", torch.tensor([NAN, 1.0]), torch.tensor([INF, 1.0])),
+        ("finite", 0.5, NAN),
+        ("values", X, X + 1),
+        ("values", X.long(), X.long() + 1),
+        ("values", X > 2, X > 3),
+        ("values", 0.5, 0.6),
+        ("values", 1, 2),
+        ("values", "a", "b"),
+        ("values", True, False),
+    ],
+)
+def test_difference_has_its_kind(kind: str, right: object, got: object) -> None:
+    assert difference(right, got).kind == kind
+
+
+def test_foreign_value_never_counts_as_right() -> None:
+    assert difference([object()], [object()]) == Mismatch("type", "[0]", Foreign("object"), Foreign("object"))
+
+
+def test_difference_of_a_nested_leaf_has_its_path() -> None:
+    found = difference({"a": [X, X]}, {"a": [X, X + 1]})
+    assert (found.path, found.kind) == ("a[1]", "values")
+
+
+def test_order_of_dict_keys_is_free() -> None:
+    assert compare(expected({"a": 1, "b": 2}), values({"b": 2, "a": 1})) is None
+
+
+def test_leaf_missing_below_a_container_that_claims_it_is_found() -> None:
+    lying = Outcome("values", {"": Container("list", ("0", "1")), "[0]": 1})
+    assert difference([1, 2], lying).kind == "structure"
+
+
+def test_wrong_marks_exactly_the_entries_that_differ() -> None:
+    for right in (X, X.long()):
+        found = difference(right, right + torch.tensor([[0, 1, 0], [0, 0, 1]]))
+        assert found.wrong is not None
+        assert found.wrong.tolist() == [[False, True, False], [False, False, True]]
+    pattern = difference(X, X.masked_fill(X == 2, NAN)).wrong
+    assert pattern is not None
+    assert pattern.tolist() == [[False, True, False], [False, False, False]]
+
+
+# --- which difference comes first ---
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "got"),
+    [
+        ("type", "values", [2.0]),
+        ("dtype", "device", TensorLeaf((X + 1).double(), "cuda")),
+        ("dtype", "shape", TensorLeaf(X.double()[:, :2], "cpu")),
+        ("dtype", "finite", TensorLeaf((X / 0).double(), "cpu")),
+        ("dtype", "values", TensorLeaf((X + 1).double(), "cpu")),
+        ("device", "shape", TensorLeaf(X[:, :2], "cuda")),
+        ("device", "values", TensorLeaf(X + 1, "cuda")),
+        ("finite", "values", TensorLeaf((X + 1).masked_fill(X == 2, NAN), "cpu")),
+    ],
+)
+def test_of_two_differences_in_one_leaf_the_graver_is_told(first: str, then: str, got: Any) -> None:
+    outcome = Outcome("values", {"": got}) if isinstance(got, TensorLeaf) else values(got)
+    assert difference(X, outcome).kind == first
+    assert KINDS.index(first) < KINDS.index(then)
+
+
+def test_of_two_leaves_the_graver_difference_is_told_and_of_equal_ones_the_first() -> None:
+    right = {"a": X, "b": X, "c": X}
+    assert difference(right, {"a": X + 1, "b": X.double(), "c": X[:1]}).path == "b"
+    assert difference(right, {"a": X, "b": X + 1, "c": X + 2}).path == "b"
+
+
+# --- tolerance ---
+
+
+def test_allowed_is_four_times_the_estimate_and_four_times_the_floor() -> None:
+    assert Truth(X, 2.0**-10, 2.0**-12).allowed == 2.0**-8 + 2.0**-10
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_entry_off_by_what_is_allowed_is_right_and_by_more_is_not(sign: int) -> None:
+    right = torch.zeros(3, dtype=torch.float64)
+    allowed = torch.tensor(2.0**-8 + 2.0**-10, dtype=torch.float64)
+    judge = expected(right, 2.0**-10, 2.0**-12)
+    off = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64) * sign
+    assert compare(judge, values(off * allowed)) is None
+    found = compare(judge, values(off * allowed * (1 + 1e-12)))
+    assert found is not None
+    assert found.kind == "values"
+    assert found.allowed == float(allowed)
+
+
+def test_values_are_held_against_the_truth_and_not_against_the_native_run() -> None:
+    judge = replace(expected(X), truths={"": Truth(X.double() + 0.5, 0.0, 1e-6)})
+    assert compare(judge, values(X + 0.5)) is None
+    assert compare(judge, values(X)) is not None
+
+
+def test_pattern_of_nan_and_inf_is_that_of_the_native_run() -> None:
+    native = torch.tensor([INF, NAN, 1.0])
+    judge = replace(expected(native), truths={"": Truth(torch.tensor([7e4, 2.0, 1.0]).double(), 0.0, 1e-6)})
+    assert compare(judge, values(native)) is None
+    found = compare(judge, values(torch.tensor([7e4, 2.0, 1.0])))
+    assert found is not None
+    assert found.kind == "finite"
+
+
+def test_python_float_has_the_tolerance_of_its_truth() -> None:
+    judge = expected(0.5, estimate=0.0, floor=2.0**-20)
+    assert compare(judge, values(0.5 + 2.0**-18)) is None
+    assert compare(judge, values(0.5 + 2.0**-17)) is not None
+
+
+def test_discrete_values_have_no_tolerance() -> None:
+    judge = expected(torch.tensor([10**9]), floor=1e9)
+    assert compare(judge, values(torch.tensor([10**9 + 1]))) is not None
+
+
+# --- expected exceptions ---
+
+
+@pytest.mark.parametrize(
+    ("got", "right"),
+    [
+        (raised("ValueError", "k_len is too small"), True),
+        (raised("ValueError", "the given q_len does not fit"), True),
+        (raised("OddLength", "bad k_len", "ValueError"), True),
+        (raised("UnicodeError", "bad k_len", "UnicodeError", "ValueError"), True),
+        (raised("ValueError", "wrong lengths"), False),
+        (raised("ValueError", "bad k_length"), False),
+        (raised("ValueError", "bad device"), False),
+        (raised("TypeError", "k_len is too small"), False),
+        (raised("Exception", "k_len is too small"), False),
+    ],
+)
+def test_exception_is_right_by_type_and_by_an_argument_that_the_reference_names(got: Outcome, right: bool) -> None:
+    judge = expected(raised("ValueError", "k_len must be at least q_len, got k_len=3"))
+    assert (compare(judge, got, ["q_len", "k_len", "device"]) is None) == right
+
+
+def test_exception_of_a_reference_that_names_no_argument_is_right_by_type_alone() -> None:
+    judge = expected(raised("ValueError", "the file is empty"))
+    assert compare(judge, raised("ValueError", "nothing there"), ["q_len"]) is None
+
+
+def test_task_that_is_not_there_is_no_expected_exception() -> None:
+    missing = Outcome("raised", raised=Raised("MissingTask", [], "causal_mask is not defined"))
+    assert difference(raised("ValueError", "no"), missing).kind == "exception"
+
+
+# --- the same output twice ---
+
+
+def test_same_output_allows_the_rounding_of_both() -> None:
+    judge = expected(X, estimate=0.0, floor=half_epsilon(TensorLeaf(X, "cpu")) * 6)
+    wrong = values(3 * X)
+    assert same_output(wrong, values(3 * X * (1 + 2.0**-23)), judge)
+    assert not same_output(wrong, values(3 * X * (1 + 2.0**-18)), judge)
+    assert not same_output(wrong, values(X), judge)
+
+
+def test_same_output_widens_with_the_error_of_the_reference() -> None:
+    floor = half_epsilon(TensorLeaf(X, "cpu")) * 6
+    near = values(3 * X * (1 + 2.0**-18))
+    assert not same_output(values(3 * X), near, expected(X, estimate=floor, floor=floor))
+    assert same_output(values(3 * X), near, expected(X, estimate=100 * floor, floor=floor))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (raised("IndexError", "a"), raised("IndexError", "a"), True),
+        (raised("IndexError", "a"), raised("IndexError", "b"), False),
+        (raised("IndexError", "a"), raised("KeyError", "a"), False),
+        (raised("IndexError", "a"), values(X), False),
+        (Outcome("timeout"), Outcome("timeout"), True),
+        (Outcome("timeout"), Outcome("crashed"), False),
+        (values([X, 1]), values([X, 2]), False),
+        (values([X, 1]), values([X, 1]), True),
+        (values(X / 0), values(X / 0), True),
+        (values(X[:1]), values(X), False),
+        (values(torch.zeros(2, 3)), values(torch.zeros(2, 3)), True),
+        (values(torch.zeros(2, 3)), values(torch.full((2, 3), 1e-30)), False),
+    ],
+)
+def test_same_output_compares_how_both_ended(one: Outcome, other: Outcome, same: bool) -> None:
+    assert same_output(one, other, expected(X)) == same
+
+
+# --- what the reference gives and how far rounding carries it ---
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *draws: Sequence[Outcome], loaded: Outcome | None = None) -> Expected:
+    """The expected outcome of a reference that gives these outcomes, a list a draw and an outcome a mode."""
+    left = list(draws)
+    end = loaded or Outcome("values")
+
+    def run_job(zygote: object, job: Job) -> Results:
+        assert [mode for made in job.runs for mode in made.modes] == [
+            (False, 0),
+            (True, 0),
+            *((True, n) for n in range(1, MOVED_DRAWS + 1)),
+        ]
+        return Results(end, [list(left.pop(0)) if len(left) > 1 else list(left[0])])
+
+    monkeypatch.setattr("grader.expected.run_job", run_job)
+    job = Job("toy", [{}], [], None, ["toy"], "cpu", Caps(1, 1, 1, 1, 1))
+    return expect(None, job, [ROW], seed=5)[ROW.name]  # type: ignore[arg-type]
+
+
+def draw(native: object, wide: object, *moved: object) -> list[Outcome]:
+    others = [*moved, *[wide] * (MOVED_DRAWS - len(moved))]
+    return [each if isinstance(each, Outcome) else values(each) for each in (native, wide, *others)]
+
+
+TRUE = torch.tensor([1.0, -8.0, 0.5], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("native_off", "moved_off", "estimate"), [(0.0, 0.0, 0.0), (0.25, 0.125, 0.25), (0.25, -0.5, 0.5)]
+)
+def test_estimate_is_the_larger_of_own_error_and_of_what_moves_change(
+    monkeypatch: pytest.MonkeyPatch, native_off: float, moved_off: float, estimate: float
+) -> None:
+    off = torch.tensor([0.0, 0.0, 1.0])
+    found = run(monkeypatch, draw(TRUE.float() + native_off * off, TRUE, TRUE, TRUE + moved_off * off))
+    truth = found.truths[""]
+    assert torch.equal(truth.values, TRUE)
+    assert truth.estimate == estimate
+    assert truth.floor == 2.0**-24 * 8
+    assert truth.allowed == 4 * estimate + 4 * 2.0**-24 * 8
+
+
+@pytest.mark.parametrize(
+    ("dtype", "half"),
+    [(torch.float64, 2.0**-53), (torch.float32, 2.0**-24), (torch.float16, 2.0**-11), (torch.bfloat16, 2.0**-8)],
+    ids=str,
+)
+def test_floor_is_half_the_epsilon_of_the_dtype_at_the_largest_true_value(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, half: float
+) -> None:
+    assert run(monkeypatch, draw(TRUE.to(dtype), TRUE)).truths[""].floor == half * 8
+
+
+def test_python_float_has_the_floor_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, draw(0.5, 0.5)).truths[""] == Truth(torch.tensor(0.5).double(), 0.0, 2.0**-25)
+
+
+def test_nan_and_inf_do_not_enter_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    native, wide = torch.tensor([INF, 2.0, NAN]), torch.tensor([7e4, 2.0, NAN], dtype=torch.float64)
+    truth = run(monkeypatch, draw(native, wide)).truths[""]
+    assert (truth.estimate, truth.floor) == (0.0, 2.0**-24 * 7e4)
+    empty = run(monkeypatch, draw(torch.empty(0), torch.empty(0).double())).truths[""]
+    assert empty.allowed == 0.0
+
+
+def test_discrete_value_that_rounding_flips_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    flips, stays = draw([1, TRUE.float()], [2, TRUE]), draw([3, TRUE.float()], [3, TRUE])
+    found = run(monkeypatch, flips, flips, stays)
+    assert found.native.leaves["[0]"] == 3
+    assert found.seed == seed_from(5, ROW.name, 2)
+    assert list(found.truths) == ["[1]"]
+
+
+@pytest.mark.parametrize(
+    "flips",
+    [
+        draw(torch.tensor([1, 2]), torch.tensor([2, 1])),
+        draw([1, 2], [1]),
+        draw(X.bool(), raised("ValueError", "no")),
+    ],
+    ids=["tensor", "length", "exception"],
+)
+def test_value_that_is_never_stable_is_a_fault(monkeypatch: pytest.MonkeyPatch, flips: list[Outcome]) -> None:
+    says = rf"^check_toy\[1\]: rounding flips a discrete value in {REDRAWS} draws; give it other inputs$"
+    with pytest.raises(GraderFault, match=says):
+        run(monkeypatch, flips)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "loaded", "says"),
+    [
+        (draw(X, X.double()[:1]), None, r"^check_toy\[1\]: the result has another shape in float64 than in its own"),
+        (draw([X], [X.double()[:1]]), None, r"^check_toy\[1\]: \[0\] has another shape in float64"),
+        (draw(X, Outcome("crashed", why="it ran out of memory")), None, r"check_toy\[1\]: .*it ran out of memory$"),
+        (draw(X, X), raised("ImportError", "no numpy"), r"^the reference does not import: .*no numpy"),
+        (draw(X, X), Outcome("crashed", why="killed"), r"^the reference does not import: killed$"),
+    ],
+    ids=["shape", "nested shape", "crash", "import", "crash on import"],
+)
+def test_fault_of_the_reference_stops_the_run(
+    monkeypatch: pytest.MonkeyPatch, outcomes: list[Outcome], loaded: Outcome | None, says: str
+) -> None:
+    with pytest.raises(GraderFault, match=says):
+        run(monkeypatch, outcomes, loaded=loaded)
+
+
+def test_expected_exception_is_kept_as_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = raised("ValueError", "k_len")
+    found = run(monkeypatch, draw(error, error))
+    assert found.native == error
+    assert found.truths == {}
+    assert compare(found, error, ["k_len"]) is None
+
+
+def test_compare_leaves_takes_any_two_sets_of_leaves() -> None:
+    leaves = values([1, 2]).leaves
+    assert compare_leaves(leaves, {}, leaves) is None
+    assert compare_leaves(leaves, {}, values([1, 3]).leaves) == Mismatch("values", "[1]", 2, 3)
