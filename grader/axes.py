@@ -44,7 +44,7 @@ def _signature(functions: list[ast.FunctionDef]) -> Signature:
     names: list[str] = []
     result = ""
     for function in functions:
-        for argument in function.args.args:
+        for argument in [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]:
             if argument.arg != "self":
                 names.append(argument.arg)
                 arguments[argument.arg] = _axes(argument.annotation)
@@ -55,6 +55,7 @@ def _signature(functions: list[ast.FunctionDef]) -> Signature:
 def _axes(annotation: ast.expr | None) -> str:
     """The axis string inside Float[Tensor, "…"], wherever it stands in the annotation."""
     for node in ast.walk(annotation) if annotation else ():
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            return node.value
+        match node:
+            case ast.Subscript(ast.Name(kind), ast.Tuple([*_, ast.Constant(str(axes))])) if kind != "Literal":
+                return axes
     return ""

@@ -53,7 +53,8 @@ def gradients(output: "Tensor", upstream: "Tensor", **inputs: "Tensor") -> dict[
     import torch
 
     results: dict[str, Tensor | None] = {"output": output} | {f"gradient of {name}": None for name in inputs}
-    if isinstance(output, torch.Tensor) and output.requires_grad and output.shape == upstream.shape:
+    if isinstance(output, torch.Tensor) and output.requires_grad:
+        upstream = upstream if output.shape == upstream.shape else torch.ones_like(output)  # the shape speaks
         found = torch.autograd.grad(output, list(inputs.values()), upstream, allow_unused=True)
         results |= {f"gradient of {name}": gradient for name, gradient in zip(inputs, found, strict=True)}
     return results

@@ -28,6 +28,7 @@ def grade(
     upstream: Annotated[str, typer.Option(help="Earlier modules: given, or the student's own.")] = "given",
     fresh: Annotated[bool, typer.Option("--fresh", help="Grade everything again with a new seed.")] = False,
     allow_forbidden: Annotated[bool, typer.Option("--allow-forbidden", help="Forbidden calls cost nothing.")] = False,
+    require_isolation: Annotated[str, typer.Option(help="Fail below this level: A, B, C or D.")] = "D",
     as_json: AsJson = False,
 ) -> None:
     """Grade a class and write its reports."""
@@ -36,6 +37,7 @@ def grade(
     from .course import find_root, load_course
     from .errors import BadRequest
     from .grade import Options
+    from .isolation import LEVELS
     from .report import write_reports
     from .run import carry_out, jobs_by_default, plan
 
@@ -44,10 +46,12 @@ def grade(
     if upstream not in ("given", "own"):
         raise BadRequest(f"--upstream must be given or own, got '{upstream}'.")
     check_device(device)
-    options = Options(upstream, ban=not allow_forbidden)
+    if require_isolation not in LEVELS:
+        raise BadRequest(f"--require-isolation must be one of {', '.join(LEVELS)}, got '{require_isolation}'.")
+    options = Options(upstream, not allow_forbidden, device, require_isolation)
     planned = plan(course, week, collect(submissions, module, week.upstream), out, options, seed, fresh)
     with terminal.progress(len(planned.todo), len(planned.kept), quiet=as_json) as done:
-        records = carry_out(course, week, planned, out, options, jobs or jobs_by_default(), device, done)
+        records = carry_out(course, week, planned, out, options, jobs or jobs_by_default(), done)
     write_reports(out, records, course, week)
     terminal.class_table(records, week, out, as_json)
 

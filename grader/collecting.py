@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .checks import Grading
-from .errors import BadRequest
+from .errors import BadRequest, suggest
 
 HIDDEN = "hidden-"
 
@@ -39,7 +39,7 @@ class Collected:
 
 
 def hidden_rows(check_file: Path) -> dict[str, list[dict[str, Any]]]:
-    """The hidden rows beside a check file: check name → rows. None when a release has left the file out."""
+    """The hidden rows beside a check file: check name → rows. Empty where a release has left the file out."""
     path = check_file.with_name(check_file.name.replace("check_", "hidden_").replace(".py", ".toml"))
     if not path.is_file():
         return {}
@@ -100,4 +100,8 @@ def collect_checks(check_file: Path) -> list[Collected]:
         code = pytest.main([*options, *plugins, *settings, *names, str(check_file)], plugins=[Catcher()])
     if code != pytest.ExitCode.OK:
         raise BadRequest(f"{check_file} cannot be collected (pytest says {code}): {said.getvalue().strip()[-500:]}")
+    names_found = {collected.row.check for collected in found}
+    for name in hidden_rows(check_file):
+        if name not in names_found:
+            raise BadRequest(f"The hidden rows of {check_file.name} are for '{name}'.{suggest(name, names_found)}")
     return found

@@ -7,7 +7,6 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from .expected import Expected, Truth, as_floats, half_epsilon
@@ -87,9 +86,9 @@ def _leaf(path: str, expected: Leaf, truth: Truth | None, got: Leaf) -> Mismatch
 
 def _tensor(path: str, expected: TensorLeaf, truth: Truth | None, got: TensorLeaf) -> Mismatch | None:
     for kind, one, other in (
-        ("shape", expected.values.shape, got.values.shape),
         ("dtype", expected.values.dtype, got.values.dtype),
         ("device", expected.device, got.device),
+        ("shape", expected.values.shape, got.values.shape),
     ):
         if one != other:
             return Mismatch(kind, path, expected, got)
@@ -142,7 +141,3 @@ def _truths_of(outcome: Outcome, expected: Expected) -> dict[str, Truth]:
             relative = reference.estimate / reference.floor if reference and reference.floor else 1.0
             truths[path] = Truth(values, 2 * relative * floor, 2 * floor)
     return truths
-
-
-def is_discrete(leaf: Leaf) -> bool:
-    return isinstance(leaf, TensorLeaf) and leaf.values.dtype in (torch.bool, torch.int64, torch.int32)

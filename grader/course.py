@@ -1,7 +1,7 @@
 """course.toml as frozen dataclasses, checked on load."""
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,24 +109,30 @@ def load_course(root: Path) -> Course:
     _known(data, {"title", "limits", "modules"}, "course.toml")
     modules = {}
     for number, (name, table) in enumerate(_table(data, "modules", "course.toml").items(), 1):
-        modules[name] = _module(name, number, dict(table))
+        modules[name] = _module(name, number, table)
     limits = _fill(Limits, data.get("limits", {}), "course.toml [limits]")
-    return Course(root, str(data.get("title", "")), limits, modules)
+    if not isinstance(data.get("title", ""), str):
+        raise BadRequest(f"course.toml: 'title' must be str, got {data['title']!r}.")
+    return Course(root, data.get("title", ""), limits, modules)
 
 
-def _module(name: str, number: int, table: dict[str, Any]) -> Module:
+def _module(name: str, number: int, table: Any) -> Module:
     where = f"course.toml [modules.{name}]"
-    tasks = {}
+    tasks: dict[str, Task] = {}
     for index, (task, values) in enumerate(_table(table, "tasks", where).items(), 1):
         at = f"{where} task {task}"
-        tasks[task] = _fill(Task, {**values, "name": task, "number": f"{number}.{index}"}, at)
-        for used in tasks[task].uses:
+        made = _fill(Task, values, at, name=task, number=f"{number}.{index}")
+        for used in made.uses:
             if used not in tasks:
-                raise BadRequest(f"{at}: uses '{used}', which is not a task listed above it.{suggest(used, tasks)}")
-    return _fill(Module, {**table, "tasks": tasks, "name": name}, where)
+                near = suggest(str(used), tasks) if tasks else ""
+                raise BadRequest(f"{at}: uses '{used}', which is not a task listed above it.{near}")
+        tasks[task] = made
+    return _fill(Module, {**table, "tasks": tasks}, where, name=name)
 
 
-def _table(data: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+def _table(data: Any, key: str, where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise BadRequest(f"{where}: must be a table, got {data!r}.")
     if not isinstance(data.get(key), dict) or not data[key]:
         raise BadRequest(f"{where}: the table '{key}' is missing or empty.")
     table: dict[str, Any] = data[key]
@@ -139,15 +145,17 @@ def _known(data: dict[str, Any], known: set[str], where: str) -> None:
             raise BadRequest(f"{where}: unknown key '{key}'.{suggest(key, sorted(known))}")
 
 
-def _fill(kind: type[Table], values: dict[str, Any], where: str) -> Table:
-    """An instance of the dataclass from a TOML table, every key and type checked."""
+def _fill(kind: type[Table], values: Any, where: str, **ours: str) -> Table:
+    """An instance of the dataclass from a TOML table, every key and type checked; `ours` is not the file's to say."""
+    if not isinstance(values, dict):
+        raise BadRequest(f"{where}: must be a table, got {values!r}.")
     spec = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    _known(values, set(spec), where)
+    _known(values, set(spec) - set(ours), where)
     for name, value in values.items():
         wanted = str(getattr(spec[name].type, "__name__", spec[name].type)).split("[")[0]
         if not isinstance(value, TOML_TYPES[wanted]) or isinstance(value, bool):
             raise BadRequest(f"{where}: '{name}' must be {wanted}, got {value!r}.")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise BadRequest(f"{where}: {str(error).split(') ')[-1].split('__() ')[-1]}.") from None
+    for name, key in spec.items():
+        if key.default is MISSING and key.default_factory is MISSING and name not in values | ours:
+            raise BadRequest(f"{where}: '{name}' is missing.")
+    return kind(**values, **ours)

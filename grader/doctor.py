@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from . import sandbox
+from . import isolation
 
 MEMORY_NEEDED = 2 << 30  # bytes; torch and two workers
 DISK_NEEDED = 1 << 30
@@ -81,6 +81,4 @@ def _disk() -> Finding:
 
 
 def _isolation() -> Finding:
-    return Finding(
-        "isolation", ", ".join(sandbox.describe()), True, "Files and network are not closed off to submissions."
-    )
+    return Finding("isolation", ", ".join(f"{name} {state}" for name, state in isolation.possible().items()), True)

@@ -63,16 +63,21 @@ def picture(mismatch: Mismatch, signature: Signature) -> Picture | None:
     named = ", ".join(f"{name} {i}" for name, i in zip(axes, lead, strict=False))
     names = (axes[-2] if len(axes) > 1 else "", axes[-1])
     title = ", ".join(filter(None, [mismatch.path or "output", named]))
-    return Picture(names, title, _grid(one.values, lead), _grid(other.values, lead))
+    at = where[-2:] if one.values.ndim > 1 else [0, *where]
+    corner = [max(0, i - PICTURE_SIDE + 1) for i in at]
+    return Picture(names, title, _grid(one.values, lead, corner), _grid(other.values, lead, corner))
 
 
-def _grid(values: Tensor, lead: list[int]) -> list[list[float | str]]:
+def _grid(values: Tensor, lead: list[int], corner: list[int]) -> list[list[float | str]]:
     for index in lead:
         if values.ndim > 2:
             values = values[min(index, values.shape[0] - 1)]
     while values.ndim > 2:
         values = values[0]
-    plane = values.reshape(-1, values.shape[-1])[:PICTURE_SIDE, :PICTURE_SIDE].double()
+    top, left = corner
+    plane = values.reshape(-1, values.shape[-1] if values.ndim else 1)[
+        top : top + PICTURE_SIDE, left : left + PICTURE_SIDE
+    ].double()
     return [[float(f"{x:.6g}") if abs(x) < float("inf") else str(x) for x in row] for row in plane.tolist()]
 
 
@@ -166,14 +171,20 @@ def _kind(leaf: Leaf | Raised) -> str:
         case Container(_, keys):
             return f"a list or tuple of {len(keys)}"
         case Foreign(kind):
-            return f"a {re.sub(r'^torch[.]nn[.]parameter[.]', '', kind)}"
+            return _a(kind)
         case None:
             return "None"
-    return f"{type(leaf).__name__} {leaf!r}"[:200]
+    return f"{type(leaf).__name__} {_short(leaf)}"[:200]
+
+
+def _short(leaf: object) -> str:
+    """repr, but an int of more digits than Python prints is told by their number."""
+    huge = isinstance(leaf, int) and leaf.bit_length() > 4096
+    return f"an int of {leaf.bit_length()} bits" if huge else repr(leaf)  # type: ignore[attr-defined]
 
 
 def _number(leaf: Leaf | Raised) -> str:
-    return f"{leaf:.6g}" if isinstance(leaf, float) else str(leaf)[:200]
+    return f"{leaf:.6g}" if isinstance(leaf, float) else leaf[:200] if isinstance(leaf, str) else _short(leaf)[:200]
 
 
 def _two(right: object, yours: object) -> tuple[str, str]:
@@ -189,4 +200,4 @@ def _dtype(leaf: TensorLeaf) -> str:
 
 
 def _a(name: str) -> str:
-    return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
+    return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from functools import cache
 
-from . import sandbox
 from .assemble import assemble
 from .collect import Submission
 from .collecting import RowId
@@ -35,10 +34,12 @@ GRAVITY = ("crashed", "timeout", "error", "missing", "failed", "passed")  # of a
 
 @dataclass(frozen=True)
 class Options:
-    """How to grade: where the earlier modules come from, and whether forbidden calls cost points."""
+    """How to grade: where the earlier modules come from, whether forbidden calls cost points, where to run."""
 
     upstream: str = "given"
     ban: bool = True
+    device: str = "cpu"
+    require: str = "D"  # the isolation level to insist on
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def grade(session: Session, submission: Submission, digest: str, options: Option
         status=status,
         seed=session.seed,
         device=session.device,
-        isolation=sandbox.describe(),
+        isolation=session.isolation,
         versions=versions(),
         seconds=time.perf_counter() - start,
         checks=checks,

@@ -8,6 +8,7 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ LENGTHS = struct.Struct(">II")
 MAX_HEADER = 4 << 20  # bytes
 MAX_PAYLOAD = 64 << 20
 MAX_LEAVES = 100_000
+MAX_AXES = 64  # torch computes with no more
 MAX_TEXT = 8_000  # characters of a message or a traceback
 
 
@@ -96,7 +98,7 @@ def _leaf(value: object) -> Leaf:
             if value.numel() * value.element_size() > MAX_PAYLOAD:
                 return Foreign(f"tensor of shape {tuple(value.shape)}, which is more than {MAX_PAYLOAD >> 20} MiB")
             plain = torch.Tensor.detach(value).as_subclass(Tensor)
-            return TensorLeaf(plain.to("cpu", copy=True).contiguous(), value.device.type)
+            return TensorLeaf(plain.to("cpu", copy=True).contiguous(), plain.device.type)
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value  # type: ignore[return-value]
     return Foreign(f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins."))
@@ -156,9 +158,11 @@ def decode(header: bytes, payload: bytes) -> Outcome:
         data = json.loads(header)
         tensors = load(payload) if payload else {}
         leaves = {str(path): _unplain(kind, value, tensors) for path, kind, value in data["leaves"]}
-        raised = Raised(**data["raised"]) if data["raised"] else None
+        raised = _raised(**data["raised"]) if data["raised"] else None
         if data["ended"] not in ("values", "raised", "crashed"):
             raise ValueError("unknown ending")
+        if (data["ended"] == "raised") != (raised is not None) or not isfinite(data["seconds"]):
+            raise ValueError("fields that contradict each other")
         return Outcome(
             data["ended"],
             leaves,
@@ -171,10 +175,18 @@ def decode(header: bytes, payload: bytes) -> Outcome:
         raise BadFrame(f"{type(error).__name__}: {error}") from None
 
 
+def _raised(kind: str, bases: list[str], message: str, trace: str) -> Raised:
+    if not all(isinstance(text, str) for text in (kind, message, trace, *bases)) or not isinstance(bases, list):
+        raise ValueError("an exception is made of texts")
+    return Raised(kind[:200], bases, message[:MAX_TEXT], trace[-MAX_TEXT:])
+
+
 def _unplain(kind: str, value: Any, tensors: dict[str, Tensor]) -> Leaf:
     match kind:
         case "tensor":
             name, device = value
+            if tensors[name].ndim > MAX_AXES:
+                raise ValueError(f"a tensor of {tensors[name].ndim} axes")
             return TensorLeaf(tensors[name], str(device)[:40])
         case "dict" | "list":
             return Container(kind, tuple(map(str, value)))

@@ -71,7 +71,7 @@ class SubmissionRecord:
     schema: int = SCHEMA
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> SubmissionRecord:

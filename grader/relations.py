@@ -29,7 +29,9 @@ def relate_shift(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[s
     """Right but for one step along an axis: also tried alone on bool masks, where little else tells."""
     for axis, name in enumerate(axes):
         size = expected.shape[axis]
-        for by in (b for b in (1, -1) if size > 2):
+        if size < 3 or close(expected.narrow(axis, 1, size - 1), expected.narrow(axis, 0, size - 1), allowed):
+            continue  # where all is the same a shift shows nothing
+        for by in (1, -1):
             kept, moved = (got.narrow(axis, 1, size - 1), expected.narrow(axis, 0, size - 1))
             if by < 0:
                 kept, moved = (got.narrow(axis, 0, size - 1), expected.narrow(axis, 1, size - 1))
@@ -67,11 +69,13 @@ def _one_value(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str
 def _scaled(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
     norm = float((expected * expected).sum())
     factor = float((expected * got).sum()) / norm if norm else 0.0
-    if abs(factor) < 1e-6 or not close(got, factor * expected, allowed * max(1.0, abs(factor))):
+    if abs(factor) < 1e-6 or not close(got, factor * expected, allowed * abs(factor)):
         return None
     if abs(factor + 1) < 1e-4:
         return "Everything has the wrong sign."
-    size = f"{abs(factor):.4g} times too large" if abs(factor) > 1 else f"{1 / abs(factor):.4g} times too small"
+    factor_up = max(abs(factor), 1 / abs(factor))
+    digits = next((d for d in range(4, 17) if f"{factor_up:.{d}g}" != "1"), 17)
+    size = f"{factor_up:.{digits}g} times too {'large' if abs(factor) > 1 else 'small'}"
     return f"Everything is {size}{' and has the wrong sign' if factor < 0 else ''}."
 
 
@@ -111,7 +115,7 @@ def _tempered(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]
         if expected.shape[axis] > 2 and (expected > 0).all() and (got > 0).all() and _sums(got, axis) == (1.0, 1.0):
             right, yours = (_centred(values.log(), axis) for values in (expected, got))
             factor = float((right * yours).sum() / (right * right).sum())
-            if _sums(expected, axis) == (1.0, 1.0) and abs(factor) > 1e-3 and close(yours, factor * right, 1e-4):
+            if _sums(expected, axis) == (1.0, 1.0) and factor > 1e-3 and close(yours, factor * right, 1e-4):
                 times = f"{factor:.4g} times too large" if factor > 1 else f"{1 / factor:.4g} times too small"
                 return f"It is as if the scores were {times} before the softmax along {name}."
     return None
@@ -195,7 +199,7 @@ def _squeezed(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]
 
 def _missing_axis(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
     for axis in _dropped(list(expected.shape), list(got.shape)):
-        return f"The axis {axes[axis]} is gone."
+        return f"The axis {axes[axis].removeprefix('axis ')} is gone."
     for axis in _dropped(list(got.shape), list(expected.shape)):
         return f"Yours has an axis more: axis {axis} of size {got.shape[axis]}."
     return None

@@ -60,7 +60,7 @@ class Rng:
             dtype: name of a float dtype. In float64 runs the values are rounded to it and then widened.
             contiguous: False lays the axes out in memory in reverse order.
         """
-        values = torch.from_numpy(self._normal(self._bits, shape) * scale + shift)
+        values = torch.from_numpy(np.asarray(self._normal(self._bits, shape) * scale + shift))
         if not contiguous:
             values = values.permute(*reversed(range(len(shape)))).contiguous().permute(*reversed(range(len(shape))))
         return self._finish(values.to(getattr(torch, dtype))).requires_grad_(requires_grad)
@@ -84,7 +84,10 @@ class Rng:
         module.to(getattr(torch, dtype))
         if self.mode.wide:
             module.double()
-        for name, parameter in module.named_parameters():
+        first: dict[nn.Parameter, str] = {}  # a shared parameter goes by its first name in the alphabet
+        for name, parameter in module.named_parameters(remove_duplicate=False):
+            first[parameter] = min(name, first.get(parameter, name))
+        for parameter, name in first.items():
             bits = np.random.PCG64(seed_from(self._seed, "parameter", name))
             values = self._normal(bits, tuple(parameter.shape))
             if parameter.ndim >= 2:
@@ -92,13 +95,13 @@ class Rng:
             else:
                 values = values * 0.5 + (0.0 if name.endswith("bias") else 1.0)
             with torch.no_grad():
-                parameter.copy_(self._finish(torch.from_numpy(values).to(getattr(torch, dtype))))
+                parameter.copy_(self._finish(torch.from_numpy(np.asarray(values)).to(getattr(torch, dtype))))
         return module.to(self.device)
 
     def _normal(self, bits: np.random.PCG64, shape: tuple[int, ...]) -> np.ndarray:
         pieces = bits.random_raw(prod(shape)).astype("<u8").view("<u2").reshape(-1, 4)
         centred: np.ndarray = pieces.sum(axis=1, dtype=np.int64) - 2 * 65535
-        return (centred / STD_OF_FOUR_SUMMED).reshape(shape)
+        return np.asarray(centred / STD_OF_FOUR_SUMMED).reshape(shape)
 
     def _finish(self, values: Tensor) -> Tensor:
         """Widen and move as the mode says, and put on the device."""

@@ -71,14 +71,14 @@ def carry_out(
     out: Path,
     options: Options,
     jobs: int,
-    device: str,
     done: Callable[[SubmissionRecord], None],
 ) -> list[SubmissionRecord]:
     """Grade what the plan says, calling `done` with each record; returns all records sorted by submission."""
     records = list(planned.kept)
     if planned.todo:
         write_whole(out / RUN_FILE, json.dumps({**_runs(out), module.name: planned.seed}, indent=1) + "\n")
-        with open_session(course, module, planned.seed, device) as session, ThreadPoolExecutor(jobs) as pool:
+        opened = open_session(course, module, planned.seed, options.device, options.require)
+        with opened as session, ThreadPoolExecutor(jobs) as pool:
             futures = [pool.submit(grade, session, *work, options) for work in planned.todo]
             try:
                 for future in as_completed(futures):

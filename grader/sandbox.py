@@ -1,17 +1,25 @@
-"""What a worker gives up before it reads a student's file.
+"""What a worker gives up before it reads a student's file, layer by layer.
 
-In force now: a session of its own, no standard streams, resource limits. The file system, the network and other
-processes are not closed off yet; `describe` says so in every report.
+Each layer is applied where the machine has it, and left out with its reason where not. Nothing here is believed: the
+canaries (canary.py) try what a submission would try, and a report names what they saw.
 """
 
+import ctypes
 import io
 import os
 import resource
 import signal
+import struct
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from . import landlock, seccomp
+from .kernel import call
+
 MIB = 1 << 20
+WRITABLE_BYTES = 0  # no check writes files
+CAPABILITY_VERSION = 0x20080522
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,16 @@ class Caps:
     submission_cpu_seconds: int
     memory_mib: int
     output_kib: int
+
+
+@dataclass(frozen=True)
+class Orders:
+    """How a worker is to be closed off: its limits, its own user where root can give one, the files it may read."""
+
+    caps: Caps
+    uid: int | None
+    readable: tuple[str, ...]
+    skip: tuple[str, ...] = ()  # layers to leave out, to test the ones below them
 
 
 class Printed(io.TextIOBase):
@@ -53,35 +71,80 @@ class Printed(io.TextIOBase):
         return text
 
 
-def enter(caps: Caps) -> Printed:
-    """Close the process off, as far as this layer goes. Called once, right after the fork."""
+def enter(orders: Orders) -> dict[str, str]:
+    """Close this process off. Called once, right after the fork, while it has one thread.
+
+    Returns:
+        layer → "" where it was applied, else why not.
+    """
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
-    limit(resource.RLIMIT_CORE, 0)
-    limit(resource.RLIMIT_FSIZE, 0)
-    limit(resource.RLIMIT_NOFILE, 64)
-    limit(resource.RLIMIT_CPU, caps.submission_cpu_seconds)
-    limit(resource.RLIMIT_DATA, caps.memory_mib * MIB)
-    printed = Printed(caps.output_kib)
-    sys.stdout = sys.stderr = printed
-    return printed
+    layers: dict[str, Callable[[], None]] = {
+        "resource limits": lambda: _limits(orders),
+        "own user": lambda: _become(orders.uid),
+        "no capabilities": _drop_capabilities,
+        "Landlock": lambda: landlock.restrict([*orders.readable, "/proc/self"]),
+        "seccomp": seccomp.restrict,
+    }
+    return {name: "left out" if name in orders.skip else _tried(apply) for name, apply in layers.items()}
 
 
-def limit(which: int, value: int) -> None:
+def start_clock(seconds: float) -> None:
+    """End the process with exit code SIGPROF once it has used this much more CPU time; 0 stops the clock.
+
+    The handler is libc's own _exit: it works in C code that never returns to Python, and in the first process of a
+    process namespace, where signals without a handler are ignored.
+    """
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    libc.signal(signal.SIGPROF, ctypes.cast(libc._exit, ctypes.c_void_p))
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _tried(apply: Callable[[], None]) -> str:
+    try:
+        apply()
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _limits(orders: Orders) -> None:
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, WRITABLE_BYTES)
+    _limit(resource.RLIMIT_NOFILE, 64)
+    _limit(resource.RLIMIT_CPU, orders.caps.submission_cpu_seconds)
+    _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)
+    if orders.uid is not None:  # for a user with other processes the count would be of all of them
+        _limit(resource.RLIMIT_NPROC, 64)
+
+
+def _limit(which: int, value: int) -> None:
     """Lower a resource limit for good, never raise one."""
     _, hard = resource.getrlimit(which)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(which, (value, value))
 
 
-def start_clock(seconds: float) -> None:
-    """End the process by SIGPROF once it has used this much more CPU time; 0 stops the clock."""
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+def _become(uid: int | None) -> None:
+    """Take a user of the worker's own, without groups."""
+    if uid is None:
+        raise OSError(0, "no user of its own could be given")
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
 
 
-def describe() -> list[str]:
-    """The layers in force, as the report names them."""
-    return ["separate process", "cleared environment", "resource limits"]
+def _drop_capabilities() -> None:
+    """Give up what root, or the owner of a user namespace, may do."""
+    header = ctypes.create_string_buffer(struct.pack("Ii", CAPABILITY_VERSION, 0), 8)
+    call("capset", header, ctypes.create_string_buffer(24))
+
+
+def replace_streams(kib: int) -> Printed:
+    """Let print write into memory, bounded."""
+    printed = Printed(kib)
+    sys.stdout = sys.stderr = printed
+    return printed

@@ -12,6 +12,7 @@ from .compare import compare
 from .course import Course, Module
 from .errors import BadRequest
 from .expected import Expected, expect
+from .isolation import LEVELS, not_dumpable
 from .mutants import Mutant, apply, load_mutants
 from .outcome import Outcome
 from .sandbox import Caps
@@ -66,6 +67,11 @@ class Session:
         return compare(self.expected[row], outcome, self.arguments) is None
 
     @property
+    def isolation(self) -> list[str]:
+        assert self.students.isolation is not None
+        return self.students.isolation.describe()
+
+    @property
     def arguments(self) -> set[str]:
         return {name for signature in self.signatures.values() for name in signature.names}
 
@@ -109,16 +115,24 @@ def single(results: Results, rows: Sequence[RowId]) -> dict[str, Outcome]:
 
 
 @contextmanager
-def open_session(course: Course, module: Module, seed: int, device: str = "cpu") -> Iterator[Session]:
+def open_session(
+    course: Course, module: Module, seed: int, device: str = "cpu", require: str = "D", skip: Sequence[str] = ()
+) -> Iterator[Session]:
     """Start the zygotes, warm them on given and compute the expected outcomes.
 
+    Args:
+        require: the isolation level to insist on, see isolation.py.
+        skip: layers to leave out, to test the ones below them.
     Raises:
+        BadRequest: the machine cannot give the isolation level.
         BadRequest: a check is of a task that course.toml does not list, or a task has no check.
     """
     check_file = course.checks_file(module.name)
     if not check_file.is_file():
         raise BadRequest(f"There are no checks for {module.name}: {check_file} does not exist.")
-    students, trusted = Zygote(check_file), Zygote(check_file)
+    secret = course.root / "reference" / f"{module.name}.py"
+    not_dumpable()
+    students, trusted = (Zygote(check_file, secret, skip) for _ in range(2))
     try:
         reference = from_folder(course, module, "reference")
         mutants = load_mutants(course.root / "tests" / "mutants" / f"{module.name}.toml", module)
@@ -136,6 +150,7 @@ def open_session(course: Course, module: Module, seed: int, device: str = "cpu")
             rows=students.rows,
         )
         _same_tasks(session)
+        _require(session, require)
         warm = session.job([session.given], session.rows)
         threads = [threading.Thread(target=zygote.warm, args=(warm,)) for zygote in (students, trusted)]
         for thread in threads:
@@ -147,6 +162,12 @@ def open_session(course: Course, module: Module, seed: int, device: str = "cpu")
     finally:
         students.close()
         trusted.close()
+
+
+def _require(session: Session, wanted: str) -> None:
+    found = session.students.probe(Caps(**asdict(session.course.limits)))
+    if LEVELS.index(found.level) > LEVELS.index(wanted):
+        raise BadRequest(f"--require-isolation {wanted}: this machine gives level {'; '.join(found.describe())}.")
 
 
 def _same_tasks(session: Session) -> None:

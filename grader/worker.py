@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import loading, sandbox, wire
+from . import canary, loading, sandbox, wire
 from .collecting import Collected
 from .outcome import MAX_TEXT, Outcome, Raised, encode, flatten
 from .rng import Mode, Rng
@@ -57,10 +57,15 @@ def job_from(message: Mapping[str, Any]) -> Job:
     return Job(**{**message, "runs": runs, "caps": sandbox.Caps(**message["caps"])})
 
 
-def main(sock: socket.socket, checks: Mapping[str, Collected]) -> None:
-    """Serve one job and end. The first frame says whether the file could be imported; then one frame a run and mode."""
+def main(sock: socket.socket, checks: Mapping[str, Collected], orders: sandbox.Orders, bait: canary.Bait) -> None:
+    """Close the process off, say what that came to, then serve one job and end.
+
+    The first frame of the job says whether the file could be imported; then comes one frame a run and mode.
+    """
+    layers = sandbox.enter(orders)
+    wire.send_json(sock, {"layers": layers, "held": canary.watch(bait)})
     job = job_from(wire.receive_json(sock))
-    printed = sandbox.enter(job.caps)
+    printed = sandbox.replace_streams(job.caps.output_kib)
     for outcome in run_all(job, checks, printed):
         sock.sendall(encode(outcome))
     sandbox.start_clock(0)
@@ -178,4 +183,6 @@ def _trace(tb: TracebackType | None) -> str:
 
 def ended_by_clock(status: int) -> bool:
     """Whether a wait status means that the worker used up its CPU time."""
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGXCPU)
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status) == signal.SIGPROF
+    return os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGXCPU)

@@ -11,16 +11,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from . import wire
+from . import isolation, wire
 from .collecting import RowId
 from .errors import BadRequest, GraderFault
 from .outcome import LENGTHS, BadFrame, Outcome, decode, lengths
+from .sandbox import Caps
 from .worker import Job, Run, ended_by_clock
 
 TIMEOUTS_ALLOWED = 2
 NOT_RUN = "it was not run, because an earlier check did not end"
+START_SECONDS = 30  # a worker that does not report by then is the grader's fault
+FIRST_USER, USERS, SLOTS = 200_000, 4096, 64  # uids that nobody has, another range for each zygote
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -33,10 +37,25 @@ class Results:
     cpu_seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Isolation:
+    """What the canaries of a worker saw."""
+
+    layers: frozenset[str]
+    held: frozenset[str]
+
+    @property
+    def level(self) -> str:
+        return isolation.level(set(self.layers), set(self.held))
+
+    def describe(self) -> list[str]:
+        return isolation.describe(set(self.layers), set(self.held))
+
+
 class Zygote:
     """A warm process to fork workers from; `rows` are the checks it found."""
 
-    def __init__(self, check_file: Path) -> None:
+    def __init__(self, check_file: Path, secret: Path, skip: Sequence[str] = ()) -> None:
         ours, theirs = socket.socketpair()
         environment = dict.fromkeys(THREADS, "1") | {
             "PATH": os.defpath,
@@ -44,7 +63,8 @@ class Zygote:
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
-        command = [sys.executable, "-I", "-B", "-m", "grader.zygote", str(theirs.fileno()), str(check_file)]
+        setting = {"check_file": str(check_file), "secret": str(secret), "judge": os.getpid(), "skip": list(skip)}
+        command = [sys.executable, "-I", "-B", "-m", "grader.zygote", str(theirs.fileno()), json.dumps(setting)]
         self._process = subprocess.Popen(
             command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd="/"
         )
@@ -52,6 +72,11 @@ class Zygote:
         self._sock = ours
         self._lock = threading.Lock()
         self._rows: list[RowId] | None = None
+        self._users: SimpleQueue[int] = SimpleQueue()
+        for slot in range(SLOTS):
+            self._users.put(FIRST_USER + self._process.pid % USERS * SLOTS + slot)
+        self._user_of: dict[int, int] = {}  # worker's pid → its uid
+        self.isolation: Isolation | None = None  # of the first worker; every later one must match it
 
     @property
     def rows(self) -> list[RowId]:
@@ -69,17 +94,44 @@ class Zygote:
         if self._ask({"op": "warm", "job": asdict(job)})["warmed"] < 2:  # the import and one row at least
             raise GraderFault("no check ran on assignments/given; run `pytest tests/checks --impl assignments/given`")
 
-    def spawn(self) -> tuple[int, socket.socket]:
-        """A new worker: its pid and the socket to it."""
+    def spawn(self, caps: Caps) -> tuple[int, socket.socket]:
+        """A new worker, closed off: its pid and the socket to it.
+
+        Raises:
+            GraderFault: it is less closed off than the workers before it.
+        """
         ours, theirs = socket.socketpair()
+        uid = self._users.get()
         with theirs:
-            answer = self._ask({"op": "spawn"}, [theirs.fileno()])
+            answer = self._ask({"op": "spawn", "caps": asdict(caps), "uid": uid}, [theirs.fileno()])
+        self._user_of[answer["pid"]] = uid
+        ours.settimeout(START_SECONDS)
+        report = wire.receive_json(ours)
+        absent = {name for name, why in {**report["layers"], **answer["absent"]}.items() if why}
+        layers = frozenset({*report["layers"], isolation.NAMESPACES} - absent)
+        self._compare(Isolation(layers, frozenset(report["held"])))
         return answer["pid"], ours
 
     def kill(self, pid: int) -> tuple[int, float]:
         """End a worker and everything in its group; its wait status and CPU seconds."""
         answer = self._ask({"op": "kill", "pid": pid})
+        self._users.put(self._user_of.pop(pid))
         return answer["status"], answer["cpu"]
+
+    def probe(self, caps: Caps) -> Isolation:
+        """Start a worker for nothing but its canaries."""
+        pid, sock = self.spawn(caps)
+        sock.close()
+        self.kill(pid)
+        assert self.isolation is not None
+        return self.isolation
+
+    def _compare(self, found: Isolation) -> None:
+        if self.isolation is None:
+            self.isolation = found
+        elif not found.held >= self.isolation.held:
+            lost = ", ".join(sorted(self.isolation.held - found.held))
+            raise GraderFault(f"a worker could do what those before it could not: {lost}")
 
     def close(self) -> None:
         self._sock.close()
@@ -132,7 +184,7 @@ def _same_task(one: Run, other: Run) -> bool:
 
 def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, list[list[Outcome]], float]:
     """Run rows until the worker is done, dies or is late. The row it died in has that as its last outcome."""
-    pid, sock = zygote.spawn()
+    pid, sock = zygote.spawn(job.caps)
     outcomes: list[list[Outcome]] = []
     loaded = Outcome("values")
     fate: Outcome | None = None

@@ -1,8 +1,9 @@
 """The warm process that workers are forked from: torch and the checks are imported, nothing secret is.
 
-It runs `python -I -m grader.zygote FD CHECK_FILE` with a cleared environment and answers three requests on the
-socket FD: `spawn` (with the worker's socket attached), `kill` and `warm`. The submission's zygote is started before
-any reference is loaded; the trusted one, for the reference and the mutants, is the same program.
+It runs `python -I -m grader.zygote FD SETTING` with a cleared environment, enters its namespaces before it imports
+torch, and answers three requests on the socket FD: `spawn` (with the worker's socket attached), `kill` and `warm`. The
+submission's zygote is started before any reference is loaded; the trusted one, for the reference and the mutants, is
+the same program.
 """
 
 import gc
@@ -11,83 +12,115 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import loading, sandbox, wire, worker
-from .collecting import Collected, collect_checks
+from . import isolation, namespaces, wire
 from .errors import BadRequest
+from .isolation import Ground
+
+if TYPE_CHECKING:
+    from .collecting import Collected
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the judge tells a zygote at its start. None of it is secret."""
+
+    check_file: str
+    secret: str  # the path of the reference: the canaries try to read it
+    judge: int  # pid
+    skip: tuple[str, ...] = ()  # layers to leave out
+
+
+class Zygote:
+    """The state of this process: its ground, the checks it has collected."""
+
+    def __init__(self, sock: socket.socket, setting: Setting) -> None:
+        self.sock = sock
+        self.setting = setting
+        check_folder = Path(setting.check_file).parent
+        self.ground: Ground = isolation.prepare(check_folder, setting.skip)
+        from .collecting import collect_checks
+
+        self.checks: dict[str, Collected] = {c.row.name: c for c in collect_checks(Path(setting.check_file))}
+        if isolation.NAMESPACES not in self.ground.absent:
+            namespaces.hide(str(check_folder))
+        isolation.not_dumpable()
+
+    def spawn(self, fd: int, caps: dict[str, Any], uid: int | None) -> dict[str, Any]:
+        """Fork a worker that talks on `fd`."""
+        from . import worker
+        from .canary import Bait
+        from .sandbox import Caps, Orders
+
+        user, why = isolation.user_of_slot(uid, self.ground)
+        orders = Orders(Caps(**caps), user, self.ground.readable, self.setting.skip)
+        bait = Bait(self.setting.secret, (self.setting.judge, os.getpid()), orders.caps.memory_mib << 20)
+        if self.ground.process_namespace is not None:
+            namespaces.new_process_namespace(self.ground.process_namespace)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.sock.close()
+                worker.main(socket.socket(fileno=fd), self.checks, orders, bait)
+            finally:
+                os._exit(70)
+        os.close(fd)
+        return {"pid": pid, "absent": {**self.ground.absent, **({"own user": why} if why else {})}}
+
+    def kill(self, pid: int) -> dict[str, Any]:
+        """End a worker with its process group and collect its exit status and the CPU seconds it used."""
+        for kill in (os.killpg, os.kill):
+            try:
+                kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        _, status, usage = os.wait4(pid, 0)
+        return {"status": status, "cpu": usage.ru_utime + usage.ru_stime}
+
+    def warm(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Run every check once on given: torch imports much more at its first gradient, which forks would repeat."""
+        from . import loading, sandbox, worker
+
+        job = worker.job_from(message)
+        printed = sandbox.Printed(job.caps.output_kib)
+        endings = [outcome.ended for outcome in worker.run_all(job, self.checks, printed)]
+        sandbox.start_clock(0)
+        loading.forget()
+        gc.collect()
+        gc.freeze()
+        return {"warmed": endings.count("values")}
 
 
 def main() -> None:
     """Serve requests until the judge hangs up."""
     sock = socket.socket(fileno=int(sys.argv[1]))
-    check_file = Path(sys.argv[2])
-    _hide(check_file)
+    setting = Setting(**{**json.loads(sys.argv[2]), "skip": tuple(json.loads(sys.argv[2])["skip"])})
     try:
-        checks = {found.row.name: found for found in collect_checks(check_file)}
+        zygote = Zygote(sock, setting)
     except BadRequest as error:
         wire.send_json(sock, {"error": str(error)})
         return
-    wire.send_json(sock, {"rows": [asdict(found.row) for found in checks.values()]})
+    wire.send_json(sock, {"rows": [asdict(found.row) for found in zygote.checks.values()]})
     while True:
         try:
             request, fds = _receive(sock)
         except wire.Closed:
             return
-        wire.send_json(sock, _answer(request, fds, checks, sock))
+        wire.send_json(sock, _answer(zygote, request, fds))
 
 
-def _answer(request: dict[str, Any], fds: list[int], checks: dict[str, Collected], sock: socket.socket) -> Any:
+def _answer(zygote: Zygote, request: dict[str, Any], fds: list[int]) -> Any:
     match request["op"]:
         case "spawn":
-            return {"pid": _spawn(fds[0], checks, sock)}
+            return zygote.spawn(fds[0], request["caps"], request["uid"])
         case "kill":
-            return _kill(request["pid"])
+            return zygote.kill(request["pid"])
         case "warm":
-            return {"warmed": _warm(worker.job_from(request["job"]), checks)}
+            return zygote.warm(request["job"])
     raise ValueError(f"unknown request {request['op']!r}")
-
-
-def _spawn(fd: int, checks: dict[str, Collected], sock: socket.socket) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            sock.close()
-            worker.main(socket.socket(fileno=fd), checks)
-        finally:
-            os._exit(70)
-    os.close(fd)
-    return pid
-
-
-def _kill(pid: int) -> dict[str, Any]:
-    """End a worker with its process group and collect its exit status and the CPU seconds it used."""
-    for kill in (os.killpg, os.kill):
-        try:
-            kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    _, status, usage = os.wait4(pid, 0)
-    return {"status": status, "cpu": usage.ru_utime + usage.ru_stime}
-
-
-def _warm(job: worker.Job, checks: dict[str, Collected]) -> int:
-    """Run every check once on given: torch imports much more at its first gradient, which forks would repeat."""
-    printed = sandbox.Printed(job.caps.output_kib)
-    endings = [outcome.ended for outcome in worker.run_all(job, checks, printed)]
-    sandbox.start_clock(0)
-    loading.forget()
-    gc.collect()
-    gc.freeze()
-    return endings.count("values")
-
-
-def _hide(check_file: Path) -> None:
-    """Take the course folder off the import path, so that `import reference` finds nothing."""
-    course = check_file.resolve().parents[2]
-    sys.path[:] = [entry for entry in sys.path if entry and Path(entry).resolve() != course]
 
 
 def _receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:

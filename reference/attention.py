@@ -96,7 +96,7 @@ def causal_mask(
 def attention_weights(
     q: Float[Tensor, "... q_len head_dim"],
     k: Float[Tensor, "... k_len head_dim"],
-    mask: Bool[Tensor, "... q_len k_len"] | None = None,
+    mask: Bool[Tensor, "... #q_len #k_len"] | None = None,
 ) -> Float[Tensor, "... q_len k_len"]:
     """softmax(q kᵀ / sqrt(head_dim)) over the keys, with False entries of `mask` excluded.
 
@@ -128,7 +128,7 @@ def scaled_dot_product_attention(
     q: Float[Tensor, "... q_len head_dim"],
     k: Float[Tensor, "... k_len head_dim"],
     v: Float[Tensor, "... k_len v_dim"],
-    mask: Bool[Tensor, "... q_len k_len"] | None = None,
+    mask: Bool[Tensor, "... #q_len #k_len"] | None = None,
 ) -> Float[Tensor, "... q_len v_dim"]:
     """softmax(q kᵀ / sqrt(head_dim)) v: for each query, the average of the values by its attention weights.
 
@@ -211,7 +211,7 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch seq_len d_model"],
-        mask: Bool[Tensor, "... seq_len seq_len"] | None = None,
+        mask: Bool[Tensor, "... #seq_len #seq_len"] | None = None,
         causal: bool = True,
     ) -> Float[Tensor, "batch seq_len d_model"]:
         """Let every token attend to the tokens that mask and causal both allow.

@@ -58,6 +58,7 @@ def scaled_dot_product_attention(
         return F.scaled_dot_product_attention(q, k, v)
     if mask.dtype != torch.bool:
         raise ValueError(f"mask has dtype {mask.dtype}, expected bool")
+    mask = torch.atleast_2d(mask)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return out.masked_fill(~mask.any(dim=-1, keepdim=True), 0)  # some kernels give NaN where nothing may be attended to
 

@@ -196,7 +196,7 @@ def test_each_status_is_a_word_and_a_shape(tmp_path: Path, status: str) -> None:
 
 @pytest.mark.parametrize("status", ["not_importable", "unreadable"])
 def test_a_submission_without_checks_says_why(tmp_path: Path, status: str) -> None:
-    problem = "SyntaxError: '(' was never closed\nattention.py, line 3, in <module>\n"
+    problem = "SyntaxError: '(' was never closed\nattention.py, line 3\n"
     whole, page = pages(tmp_path, submission(checks=[], status=status, problem=problem))
     assert problem.replace("'", "&#39;") in page
     for outline in (sound(whole), sound(page)):

@@ -23,7 +23,7 @@ def planned(
 
 
 def run(course: Course, module: Module, out: Path, steps: Plan) -> list[SubmissionRecord]:
-    return carry_out(course, module, steps, out, Options(), 2, "cpu", lambda record: None)
+    return carry_out(course, module, steps, out, Options(), 2, lambda record: None)
 
 
 def names(work: list[tuple[Submission, str]]) -> list[str]:

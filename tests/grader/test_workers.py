@@ -41,7 +41,7 @@ def run(session: Session) -> Run:
             "crashed",
             r"it ended the program \(exit code 0; attention.py, line 5, in split_heads\)",
         ),
-        ("import os; os.kill(os.getpid(), 11)", "crashed", "the process was ended by SIGSEGV"),
+        ("import ctypes; ctypes.string_at(0)", "crashed", "the process was ended by SIGSEGV"),
         ("x = [bytearray(10**9) for _ in range(9)]", "crashed", "it ran out of memory"),
         ("return torch.empty(10**10)", "crashed", "it ran out of memory"),
         ("return [torch.zeros(4000, 1000) for _ in range(5)]", "crashed", "it returned more than 64 MiB"),

@@ -1,0 +1,78 @@
+"""Canaries: a worker tries what a hostile submission would try, before the student's file is read.
+
+Each probe returns whether it was stopped. They cost microseconds, so every worker runs them all.
+"""
+
+import mmap
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from .kernel import CLONE_NEWUSER, call
+
+
+@dataclass(frozen=True)
+class Bait:
+    """What the probes go for."""
+
+    secret: str  # a file that no submission may read: the reference
+    pids: tuple[int, ...]  # of the judge and the zygote
+    memory_bytes: int  # the limit
+
+
+def watch(bait: Bait) -> list[str]:
+    """The names of the probes that were stopped."""
+    probes: dict[str, Callable[[], bool]] = {
+        "files": lambda: _refused(partial(_read, bait.secret)),
+        "writing": lambda: _refused(_write),
+        "network": lambda: _refused(_connect),
+        "signals": lambda: all(_refused(partial(os.kill, pid, 0)) for pid in bait.pids),
+        "memory of others": lambda: all(_refused(partial(_read, f"/proc/{pid}/mem")) for pid in bait.pids),
+        "processes": _cannot_multiply,
+        "new namespaces": lambda: _refused(partial(call, "unshare", CLONE_NEWUSER)),
+        "memory": lambda: _refused(lambda: mmap.mmap(-1, bait.memory_bytes + mmap.PAGESIZE, mmap.MAP_PRIVATE).close()),
+    }
+    return [name for name, probe in probes.items() if probe()]
+
+
+def _refused(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def _read(path: str) -> None:
+    open(path, "rb").close()
+
+
+def _write() -> None:
+    path = f"/tmp/canary-{os.getpid()}"
+    open(path, "wb").close()
+    os.unlink(path)
+
+
+def _connect() -> None:
+    """Reach the machine's own loopback; a refused connection has reached it."""
+    with socket.socket() as sock:
+        try:
+            sock.connect(("127.0.0.1", 9))
+        except ConnectionRefusedError:
+            return
+
+
+def _cannot_multiply() -> bool:
+    """Whether a process started here is refused, or cannot outlive this one: the first of a process namespace."""
+    if os.getpid() == 1:
+        return True
+    try:
+        pid = os.fork()
+    except OSError:
+        return True
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return False
