@@ -32,8 +32,12 @@ class Ground:
     absent: dict[str, str]  # layer → why it is not there
 
 
-def prepare(check_folder: Path, skip: tuple[str, ...]) -> Ground:
-    """Enter the namespaces that the host allows. Called before torch is imported."""
+def prepare(check_folder: Path, secret: Path, skip: tuple[str, ...]) -> Ground:
+    """Enter the namespaces that the host allows. Called before torch is imported.
+
+    Folders that hold the secret leave the import path first, so that `import reference` finds nothing.
+    """
+    sys.path[:] = [entry for entry in sys.path if entry and not secret.is_relative_to(Path(entry).resolve())]
     readable = tuple(path for path in dict.fromkeys([*_python(), *SYSTEM]) if os.path.exists(path))
     if NAMESPACES in skip:
         return Ground(readable, None, {NAMESPACES: "left out"})

@@ -167,7 +167,7 @@ def open_session(
 def _require(session: Session, wanted: str) -> None:
     found = session.students.probe(Caps(**asdict(session.course.limits)))
     if LEVELS.index(found.level) > LEVELS.index(wanted):
-        raise BadRequest(f"--require-isolation {wanted}: this machine gives level {'; '.join(found.describe())}.")
+        raise BadRequest(f"--require-isolation {wanted}: this machine gives {'; '.join(found.describe())}.")
 
 
 def _same_tasks(session: Session) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,8 +21,6 @@ from .text import one_line, plain
 if TYPE_CHECKING:
     from .adequacy import Proof
     from .doctor import Finding
-
-MARKS = {"passed": "ok", "missing": "to do"}
 
 
 @contextmanager
@@ -81,33 +80,50 @@ def one_submission(record: SubmissionRecord, module: Module, as_json: bool) -> N
     if as_json:
         print(record.to_json(), end="")
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     if record.problem:
-        console.print(f"[bold]{record.status.replace('_', ' ')}[/bold]: {escape(plain(record.problem))}")
+        _print(console, f"{record.status.replace('_', ' ')}: {record.problem}")
         return
     for task in module.tasks.values():
         checks = [check for check in record.checks if check.task == task.name]
         points = sum(check.points for check in checks)
         console.print(f"[bold]{task.number} {task.name}[/bold]  {points:g} of {task.points:g}")
-        for check in checks:
-            _print_check(console, check)
+        _print_task(console, checks)
     console.print(f"\n{module.name}: {record.score:g} of {record.max_score:g} points")
 
 
-def _print_check(console: Console, check: CheckRecord) -> None:
-    if check.status == "passed" and not check.cause:
+def _print_task(console: Console, checks: list[CheckRecord]) -> None:
+    """What is known of all checks of a task is said once, the evidence of each failing one below its sentence."""
+    if all(check.status == "missing" for check in checks):
+        _print(console, checks[0].message, 2, "to do", "dim")
         return
-    word = MARKS.get(check.status, check.status)
-    colour = {"passed": "yellow", "missing": "dim"}.get(check.status, "red")
-    console.print(f"  [{colour}]{word}[/{colour}]  {escape(check.sentence)}")
-    if check.status == "missing":
-        return
-    if check.diagnosis:
-        console.print(f"      This is exactly the output of a known mistake: {escape(check.diagnosis.says)}")
-    for line in plain(check.message).splitlines():
-        console.print(f"      {escape(line)}")
-    if check.printed:
-        console.print(f"      printed: {escape(one_line(check.printed))}")
+    failing = [check for check in checks if check.status != "passed"]
+    says = failing[0].diagnosis.says if failing and failing[0].diagnosis else ""
+    if says:
+        _print(console, f"This is exactly the output of a known mistake: {says}", 2)
+    for i, check in enumerate(failing):
+        _print(console, check.sentence, 2, check.status, "red")
+        if not (says and i):  # the first example is enough for a mistake that is named
+            _print(console, check.message, 6)
+        if check.printed:
+            _print(console, f"printed: {one_line(check.printed)}", 6)
+    behind = [check for check in checks if check.status == "passed" and check.message]
+    for text in dict.fromkeys(check.message for check in behind):
+        count = sum(check.message == text for check in behind)
+        _print(console, f"{count} of {len(checks)} checks: {text}", 2)
+
+
+def _print(console: Console, text: str, indent: int = 0, word: str = "", colour: str = "") -> None:
+    """Text from a stranger, indented; wrapped on a terminal, one line a line elsewhere."""
+    for line in plain(text).splitlines():
+        first = f"{' ' * indent}{word}{'  ' * bool(word)}"
+        width = console.width if console.is_terminal else 10_000
+        rest = " " * (indent + (4 if word or not indent else 0))
+        wrapped = wrap(line, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [""]
+        start = f"[{colour}]{escape(first)}[/{colour}]" if colour else escape(first)
+        console.print(start + escape(wrapped[0][len(first) :]), soft_wrap=True)
+        for more in wrapped[1:]:
+            console.print(escape(more), soft_wrap=True)
 
 
 def kill_tables(proofs: list["Proof"], as_json: bool) -> None:

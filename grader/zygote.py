@@ -41,7 +41,7 @@ class Zygote:
         self.sock = sock
         self.setting = setting
         check_folder = Path(setting.check_file).parent
-        self.ground: Ground = isolation.prepare(check_folder, setting.skip)
+        self.ground: Ground = isolation.prepare(check_folder, Path(setting.secret), setting.skip)
         from .collecting import collect_checks
 
         self.checks: dict[str, Collected] = {c.row.name: c for c in collect_checks(Path(setting.check_file))}
@@ -107,9 +107,9 @@ def main() -> None:
     while True:
         try:
             request, fds = _receive(sock)
-        except wire.Closed:
+            wire.send_json(sock, _answer(zygote, request, fds))
+        except (wire.Closed, ConnectionError):
             return
-        wire.send_json(sock, _answer(zygote, request, fds))
 
 
 def _answer(zygote: Zygote, request: dict[str, Any], fds: list[int]) -> Any:

@@ -1,0 +1,163 @@
+"""Each layer of the sandbox, alone and together: what it stops is seen by the canaries and by a submission."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+import pytest
+
+from grader import isolation, seccomp
+from grader.course import Course
+from grader.errors import BadRequest, GraderFault
+from grader.isolation import GUARDED, level
+from grader.kernel import LINUX
+from grader.outcome import Outcome
+from grader.sandbox import Caps
+from grader.session import Session, open_session, single
+from grader.workers import Isolation, Zygote, run_job
+
+pytestmark = pytest.mark.skipif(not LINUX, reason="the layers are Linux's")
+
+ROW = "check_split_heads_values[1]"
+LAYERS = ("namespaces", "own user", "Landlock", "seccomp")
+
+
+@pytest.fixture
+def probe(course: Course) -> Iterator[Callable[..., Isolation]]:
+    """What the canaries see with some layers left out."""
+    opened: list[Zygote] = []
+
+    def run(*skip: str) -> Isolation:
+        secret = course.root / "reference" / "attention.py"
+        opened.append(Zygote(course.checks_file("attention"), secret, skip))
+        return opened[-1].probe(Caps(**asdict(course.limits)))
+
+    yield run
+    for zygote in opened:
+        zygote.close()
+
+
+def test_every_canary_is_stopped_by_landlock_and_seccomp_alone(probe: Callable[..., Isolation]) -> None:
+    found = probe("namespaces", "own user")
+    assert found.held >= GUARDED
+    assert found.level == "B"
+
+
+def test_without_landlock_the_report_says_that_files_are_open(probe: Callable[..., Isolation]) -> None:
+    found = probe("namespaces", "own user", "Landlock")
+    assert {"not protected: files", "not protected: writing"} <= set(found.describe())
+    assert found.level in ("C", "D")
+
+
+def test_without_any_layer_the_report_says_so(probe: Callable[..., Isolation]) -> None:
+    found = probe(*LAYERS, "no capabilities")
+    assert found.level == "D"
+    for name in ("files", "network", "processes", "signals"):
+        assert f"not protected: {name}" in found.describe()
+    assert "memory" in found.held  # resource limits stay
+
+
+@pytest.mark.parametrize(
+    ("layers", "held", "wanted"),
+    [
+        ({"namespaces"}, GUARDED, "A"),
+        ({"Landlock", "seccomp"}, GUARDED, "B"),
+        ({"namespaces"}, GUARDED - {"network"}, "D"),
+        ({"own user"}, {"signals", "memory of others"}, "C"),
+        ({"own user"}, {"signals"}, "D"),
+        (set(), set(), "D"),
+    ],
+)
+def test_level_is_what_the_canaries_vouch_for(layers: set[str], held: set[str], wanted: str) -> None:
+    assert level(layers, held) == wanted
+
+
+def test_level_that_the_machine_cannot_give_is_refused(course: Course) -> None:
+    opened = open_session(course, course.module("attention"), 1, require="B", skip=LAYERS)
+    with (
+        pytest.raises(BadRequest, match=r"--require-isolation B: this machine gives level D; .*not protected: files"),
+        opened,
+    ):
+        pass
+
+
+def test_worker_that_is_less_closed_off_than_the_first_stops_the_run(session: Session) -> None:
+    zygote = session.students
+    first = zygote.isolation
+    assert first is not None
+    with pytest.raises(GraderFault, match="a worker could do what those before it could not: network"):
+        zygote._compare(Isolation(first.layers, first.held - {"network"}))
+
+
+ATTEMPTS = {
+    "read the reference": "open(ROOT + '/reference/attention.py').read()",
+    "read the checks": "open(ROOT + '/tests/checks/check_attention.py').read()",
+    "list the course": "os.listdir(ROOT + '/tests')",
+    "read passwords": "open('/etc/shadow').read()",
+    "write a file": "open('/tmp/attack', 'w')",
+    "open a socket": "socket.socket().connect(('127.0.0.1', 9))",
+    "talk to a local daemon": "socket.socket(socket.AF_UNIX).connect('/run/dbus/system_bus_socket')",
+    "start a program": "os.execv('/bin/true', ['true'])",
+    "fork": "os.fork()",
+    "kill everything": "os.kill(-1, 9)",
+    "read another process": "open('/proc/%d/environ' % JUDGE).read()",
+    "trace another process": "(ctypes.CDLL(None, use_errno=True).ptrace(16, JUDGE, 0, 0) == 0) or int('denied')",
+    "make a namespace": "(ctypes.CDLL(None).unshare(0x10000000) == 0) or int('denied')",
+    "raise a limit": "resource.setrlimit(resource.RLIMIT_DATA, (2 ** 40, 2 ** 40))",
+    "become root": "os.setuid(0) if os.getuid() else int('denied')",
+}
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+@pytest.mark.parametrize("skip", [(), ("namespaces",)], ids=["level A", "level B"])
+def test_submission_is_refused(sessions: Callable[..., Session], attempt: str, skip: tuple[str, ...]) -> None:
+    session = sessions(skip)
+    assert (session.students.isolation or pytest.fail("no worker yet")).level in ("A", "B")
+    outcome = split_heads(session, ATTEMPTS[attempt])
+    assert outcome.ended in ("raised", "crashed"), f"it could {attempt}: {outcome.leaves}"
+
+
+@pytest.fixture(scope="module")
+def sessions(course: Course) -> Iterator[Callable[..., Session]]:
+    """One open session for each choice of layers."""
+    from contextlib import ExitStack
+
+    opened: dict[tuple[str, ...], Session] = {}
+    with ExitStack() as stack:
+
+        def get(skip: tuple[str, ...]) -> Session:
+            if skip not in opened:
+                opened[skip] = stack.enter_context(open_session(course, course.module("attention"), 1, skip=skip))
+            return opened[skip]
+
+        yield get
+
+
+def split_heads(session: Session, expression: str) -> Outcome:
+    """The outcome of a row whose function evaluates an expression and returns the right answer if nothing is raised."""
+    import os
+
+    source = (
+        "import ctypes, os, resource, socket, torch\n"
+        f"ROOT, JUDGE = {str(session.course.root)!r}, {os.getpid()}\n"
+        "def split_heads(x, n_heads):\n"
+        f"    {expression}\n"
+        "    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)\n"
+    )
+    rows = [row for row in session.rows if row.name == ROW]
+    return single(run_job(session.students, session.job([{"attention.py": source}], rows)), rows)[ROW]
+
+
+def test_filter_is_one_program_for_each_machine() -> None:
+    for machine in seccomp.AUDIT_ARCH:
+        program = seccomp.assemble(machine, 1234)
+        assert len(program) % 8 == 0
+        assert len(program) // 8 < 4096  # the kernel's limit
+    assert seccomp.assemble("x86_64", 1) != seccomp.assemble("aarch64", 1)
+
+
+def test_user_of_a_worker_needs_a_python_that_others_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_python", lambda: ["/root"])
+    monkeypatch.setattr(isolation, "_open_to_all", lambda path: False)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    ground = isolation.Ground((), None, {})
+    assert isolation.user_of_slot(61_000, ground) == (None, "another user cannot read /root, where Python is")
