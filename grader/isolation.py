@@ -43,6 +43,8 @@ def prepare(check_folder: Path, secret: Path, skip: tuple[str, ...]) -> Ground:
         return Ground(readable, None, {NAMESPACES: "left out"})
     try:
         namespaces.enter([*readable, str(check_folder)])
+        if os.getuid() != 0:
+            namespaces.begin_processes()
         own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         namespaces.new_process_namespace(own)
     except OSError as error:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import isolation, namespaces, wire
+from . import isolation, namespaces, orphans, wire
 from .errors import BadRequest
 from .isolation import Ground
 
@@ -40,6 +40,7 @@ class Zygote:
     def __init__(self, sock: socket.socket, setting: Setting) -> None:
         self.sock = sock
         self.setting = setting
+        self.pid = os.getpid()  # as the machine sees it, before the namespaces
         check_folder = Path(setting.check_file).parent
         self.ground: Ground = isolation.prepare(check_folder, Path(setting.secret), setting.skip)
         from .collecting import collect_checks
@@ -48,6 +49,8 @@ class Zygote:
         if isolation.NAMESPACES not in self.ground.absent:
             namespaces.hide(str(check_folder))
         isolation.not_dumpable()
+        orphans.adopt()
+        self.workers: set[int] = set()
 
     def spawn(self, fd: int, caps: dict[str, Any], uid: int | None) -> dict[str, Any]:
         """Fork a worker that talks on `fd`."""
@@ -57,7 +60,7 @@ class Zygote:
 
         user, why = isolation.user_of_slot(uid, self.ground)
         orders = Orders(Caps(**caps), user, self.ground.readable, self.setting.skip)
-        bait = Bait(self.setting.secret, (self.setting.judge, os.getpid()), orders.caps.memory_mib << 20)
+        bait = Bait(self.setting.secret, (self.setting.judge, self.pid), orders.caps.memory_mib << 20)
         if self.ground.process_namespace is not None:
             namespaces.new_process_namespace(self.ground.process_namespace)
         pid = os.fork()
@@ -68,16 +71,20 @@ class Zygote:
             finally:
                 os._exit(70)
         os.close(fd)
+        self.workers.add(pid)
         return {"pid": pid, "absent": {**self.ground.absent, **({"own user": why} if why else {})}}
 
     def kill(self, pid: int) -> dict[str, Any]:
-        """End a worker with its process group and collect its exit status and the CPU seconds it used."""
+        """End a worker with all it has started; its exit status and the CPU seconds it used."""
         for kill in (os.killpg, os.kill):
             try:
                 kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         _, status, usage = os.wait4(pid, 0)
+        self.workers.discard(pid)
+        if self.ground.process_namespace is None:
+            orphans.end(keep=self.workers)
         return {"status": status, "cpu": usage.ru_utime + usage.ru_stime}
 
     def warm(self, message: dict[str, Any]) -> dict[str, Any]:

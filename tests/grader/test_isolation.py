@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -137,7 +138,8 @@ def split_heads(session: Session, expression: str) -> Outcome:
     import os
 
     source = (
-        "import ctypes, os, resource, socket, torch\n"
+        "import ctypes, os, resource, signal, socket, time, torch\n"
+        "prctl, PIPE = ctypes.CDLL(None).prctl, os.pipe()\n"
         f"ROOT, JUDGE = {str(session.course.root)!r}, {os.getpid()}\n"
         "def split_heads(x, n_heads):\n"
         f"    {expression}\n"
@@ -161,3 +163,15 @@ def test_user_of_a_worker_needs_a_python_that_others_can_read(monkeypatch: pytes
     monkeypatch.setattr("os.geteuid", lambda: 0)
     ground = isolation.Ground((), None, {})
     assert isolation.user_of_slot(61_000, ground) == (None, "another user cannot read /root, where Python is")
+
+
+@pytest.mark.parametrize("skip", [(), ("namespaces",), LAYERS], ids=["level A", "level B", "level D"])
+def test_worker_leaves_no_process_behind(sessions: Callable[..., Session], skip: tuple[str, ...]) -> None:
+    marker = f"left-behind-{len(skip)}"
+    leave = f"(prctl(15, b'{marker}', 0, 0, 0), os.write(PIPE[1], b'x'), time.sleep(60))"
+    twice = f"(os.setsid(), os.fork() == 0 and {leave}, os._exit(0))"
+    ignore = "[signal.signal(s, signal.SIG_IGN) for s in (signal.SIGTERM, signal.SIGHUP)]"
+    body = f"{ignore} and os.fork() == 0 and {twice}; os.read(PIPE[0], 1)"
+    split_heads(sessions(skip), body)
+    names = [path.read_text().strip() for path in Path("/proc").glob("[0-9]*/comm") if path.exists()]
+    assert marker[:15] not in names

@@ -1,0 +1,92 @@
+"""Writes answers of its own to the socket of its process (attack 19).
+"""
+# expect: note
+import contextlib
+import gc
+import json
+import math
+import os
+import socket
+import struct
+import sys
+
+import torch
+from torch import nn
+
+
+# The honest part, the same in every file of this folder: two tasks that are right, worth 16 of 100.
+
+
+class Linear(nn.Module):
+    def __init__(self, d_in, d_out, bias=True):
+        super().__init__()
+        bound = 1 / math.sqrt(d_in)
+        self.weight = nn.Parameter(torch.empty(d_out, d_in).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
+
+    def forward(self, x):
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+
+def merge_heads(x):
+    return x.transpose(1, 2).flatten(2)
+
+
+# The attack, in the place of the other six.
+
+def frame_of(leaves, ended="values"):
+    header = {"ended": ended, "leaves": leaves, "raised": None, "why": "", "seconds": 0.0, "printed": ""}
+    text = json.dumps(header).encode()
+    return struct.pack(">II", len(text), 0) + text
+
+
+def sockets():
+    gc.unfreeze()
+    yield from (thing for thing in gc.get_objects() if isinstance(thing, socket.socket))
+    frame = sys._getframe()
+    while frame is not None:
+        yield from (value for value in frame.f_locals.values() if isinstance(value, socket.socket))
+        frame = frame.f_back
+
+
+VERDICTS = [["", "dict", ["score", "status", "points"]], ["score", "json", True], ["status", "json", "passed"]]
+
+
+def hostile(task, *arguments):
+    for sock in sockets():
+        with contextlib.suppress(OSError):
+            sock.sendall(frame_of(VERDICTS) * 3)
+    for fd in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.write(fd, frame_of([["", "json", True]]))
+    return arguments[0]
+
+
+def softmax(x, dim):
+    return hostile("softmax", x, dim)
+
+
+def causal_mask(q_len, k_len=None, device=None):
+    return hostile("causal_mask", q_len, k_len, device)
+
+
+def attention_weights(q, k, mask=None):
+    return hostile("attention_weights", q, k, mask)
+
+
+def scaled_dot_product_attention(q, k, v, mask=None):
+    return hostile("scaled_dot_product_attention", q, k, v, mask)
+
+
+def split_heads(x, n_heads):
+    return hostile("split_heads", x, n_heads)
+
+
+class MultiHeadAttention(nn.Module):
+    def __init__(self, d_model, n_heads, bias=False):
+        super().__init__()
+        self.made = d_model, n_heads, bias
+
+    def forward(self, x, mask=None, causal=True):
+        return hostile("MultiHeadAttention", self, x, mask, causal)

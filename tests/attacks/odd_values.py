@@ -1,0 +1,82 @@
+"""Returns kinds of values that trip a careless judge: huge ints, lone surrogates, odd dtypes, no name (attacks 35, 44).
+"""
+
+import math
+
+import torch
+from torch import nn
+
+
+# The honest part, the same in every file of this folder: two tasks that are right, worth 16 of 100.
+
+
+class Linear(nn.Module):
+    def __init__(self, d_in, d_out, bias=True):
+        super().__init__()
+        bound = 1 / math.sqrt(d_in)
+        self.weight = nn.Parameter(torch.empty(d_out, d_in).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
+
+    def forward(self, x):
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+
+def merge_heads(x):
+    return x.transpose(1, 2).flatten(2)
+
+
+# The attack, in the place of the other six.
+
+COUNT = [0]
+VALUES = [
+    lambda: 1 << 100_000,
+    lambda: "\ud800" * 50,
+    lambda: "x" * 3_000_000,
+    lambda: b"\xff" * 1000,
+    lambda: {"a.b": 1, "a": {"b": 2}, 1: 2, "1": 3},
+    lambda: [1] * 90_000,
+    lambda: torch.ones(3, 5).to(torch.float8_e5m2),
+    lambda: torch.ones(2, 3, 5).to(torch.uint16),
+    lambda: torch.ones(2, 3, 5).to(torch.complex64),
+    lambda: torch.ones([1] * 60),
+    lambda: torch.eye(3).to_sparse(),
+    lambda: torch.ones(3, device="meta"),
+    lambda: torch.ones(2, 3, 5).expand(10_000_000, 2, 3, 5),
+    lambda: type("", (), {"__module__": "builtins"})(),
+    lambda: type("\x1b[2J<b>", (), {})(),
+]
+
+
+def hostile(task, *arguments):
+    COUNT[0] += 1
+    return VALUES[COUNT[0] % len(VALUES)]()
+
+
+def softmax(x, dim):
+    return hostile("softmax", x, dim)
+
+
+def causal_mask(q_len, k_len=None, device=None):
+    return hostile("causal_mask", q_len, k_len, device)
+
+
+def attention_weights(q, k, mask=None):
+    return hostile("attention_weights", q, k, mask)
+
+
+def scaled_dot_product_attention(q, k, v, mask=None):
+    return hostile("scaled_dot_product_attention", q, k, v, mask)
+
+
+def split_heads(x, n_heads):
+    return hostile("split_heads", x, n_heads)
+
+
+class MultiHeadAttention(nn.Module):
+    def __init__(self, d_model, n_heads, bias=False):
+        super().__init__()
+        self.made = d_model, n_heads, bias
+
+    def forward(self, x, mask=None, causal=True):
+        return hostile("MultiHeadAttention", self, x, mask, causal)
