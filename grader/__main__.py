@@ -3,6 +3,7 @@
 import os
 import sys
 
+INTERRUPTED = 130
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -24,8 +25,10 @@ def main() -> None:
             raise
         what = f"{type(error).__name__}: {error}"
         sys.exit(_say(f"grader: the grader itself failed ({what}). Set GRADER_DEBUG=1 to see where, and report it.", 3))
-    except KeyboardInterrupt:
-        sys.exit(_say("grader: interrupted; the same command goes on where it stopped", 130))
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _say("grader: interrupted; the same command goes on where it stopped", INTERRUPTED)
+        raise
 
 
 def _say(line: str, code: int) -> int:

@@ -18,7 +18,7 @@ MAX_NAME = 100
 ACCEPTED = "a .py file, a .zip, or a folder of these"
 # Loose files that a student may hand in by mistake: each gets a row that says so, where a README is passed over.
 MISTAKEN = (".ipynb", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
-TAKEN = ("", "index.html", "grades.csv")  # what a folder of results holds besides one folder a submission
+TAKEN = ("", "index.html", "grades.csv", "run.json")  # what a folder of results holds besides one folder a submission
 
 
 @dataclass(frozen=True)

@@ -39,5 +39,6 @@ def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: 
 def _files(course: Course, module: Module, impl: Path | None) -> dict[str, str]:
     found = collect(impl or course.root / "assignments" / f"{module.name}.py", module.name, module.upstream)
     if len(found) != 1 or found[0].problem:
-        raise BadRequest(f"{impl}: {found[0].problem or f'{len(found)} submissions; the demo takes one'}")
+        why = found[0].problem or f"{len(found)} submissions; the demo takes one"
+        raise BadRequest(f"{impl or 'assignments'}: {why}")
     return assemble(course, module, found[0].files, upstream="own")

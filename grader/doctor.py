@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from . import isolation
+from .run import jobs_by_default
 
 MEMORY_NEEDED = 2 << 30  # bytes; torch and two workers
 DISK_NEEDED = 1 << 30
@@ -62,8 +63,7 @@ def _device() -> Finding:
 
 
 def _cores() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Finding("cores", f"{cores}, one thread a worker", True)
+    return Finding("cores", f"{jobs_by_default()}, one worker each", True)
 
 
 def _memory() -> Finding:

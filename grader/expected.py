@@ -22,6 +22,7 @@ MOVED_DRAWS = 3
 NATIVE = (False, 0)
 MODES = [NATIVE, (True, 0), *((True, draw) for draw in range(1, MOVED_DRAWS + 1))]
 REDRAWS = 20
+REFUSALS = ("ValueError", "TypeError")  # what a specification may ask for; anything else is a fault of ours
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def _expected(row: RowId, seed: int, outcomes: list[Outcome]) -> Expected | None
     native, wide, *moved = outcomes
     for outcome in outcomes:
         if outcome.ended in ("timeout", "crashed"):
-            raise GraderFault(f"{row.name}: the reference itself {outcome.ended}: {outcome.why}")
+            raise GraderFault(f"{row.name}: the reference itself did not give a result: {outcome.why}")
+    if native.raised and native.raised.bases[0] not in REFUSALS:
+        raise GraderFault(f"{row.name}: the reference itself raises {native.raised.kind}: {native.raised.message}")
     if native.ended != wide.ended or native.leaves.keys() != wide.leaves.keys():
         return None
     truths = {}

@@ -200,4 +200,4 @@ def _dtype(leaf: TensorLeaf) -> str:
 
 
 def _a(name: str) -> str:
-    return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
+    return f"an {name}" if name[:1] in tuple("AEIOUaeiou") else f"a {name}"

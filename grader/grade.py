@@ -122,9 +122,9 @@ def _run(
 def _judge(session: Session, files: dict[str, str], look: Screen, outcomes: dict[str, Outcome]) -> Findings:
     """Verdicts on the file as it is, and a second chance with given parts for every task that failed."""
     whole = {row.name: verdict(session, row, outcomes[row.name]) for row in session.rows}
-    worst = {v.row.task: v.status for v in sorted(whole.values(), key=lambda v: v.status == "missing", reverse=True)}
     failed = {v.row.task for v in whole.values() if v.status != "passed"}
-    again = [row for row in session.rows if row.task in failed and worst[row.task] != "missing"]
+    written = {v.row.task for v in whole.values() if v.status != "missing"}
+    again = [row for row in session.rows if row.task in failed & written]
     if not again:
         return Findings(look, whole, {}, {})
     second = _run(session, files, again, alone=True)
@@ -167,12 +167,11 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
     rows = [row for row in session.rows if row.check == name]
     first = rows[0]
     whole = [findings.whole[row.name] for row in rows]
-    alone = [findings.alone[row.name] for row in rows if row.name in findings.alone]
-    better = alone if alone and _worst(alone).status == "passed" else whole
+    better = better_of(findings, rows)
     worst = _worst(better)
     status, text, cause, drawn = worst.status, "", None, None
     diagnosis = findings.diagnoses.get(first.task)
-    if better is alone and _worst(whole).status != "passed":
+    if worst.status == "passed" and _worst(whole).status != "passed":
         cause, text = _cause(session, findings, first.task, _worst(whole))
     elif worst.mismatch is not None:
         text = message(session, worst, related=diagnosis is None)
@@ -196,6 +195,14 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
         picture=drawn,
         printed="" if worst.row.hidden or status == "passed" else worst.outcome.printed,
     )
+
+
+def better_of(findings: Findings, rows: list[RowId]) -> list[Verdict]:
+    """The verdicts on a check's rows that count: with given parts where those all pass, else of the file as it is."""
+    alone = [findings.alone[row.name] for row in rows if row.name in findings.alone]
+    if alone and _worst(alone).status == "passed":
+        return alone
+    return [findings.whole[row.name] for row in rows]
 
 
 def _worst(verdicts: list[Verdict]) -> Verdict:

@@ -10,7 +10,7 @@ MACHINE = platform.machine()
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER = 0x20000, 0x4000000, 0x8000000, 0x10000000
-CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP = 0x20000000, 0x40000000, 0x2000000
+CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
 
@@ -36,4 +36,4 @@ def syscall(number: int, *arguments: object) -> int:
 
 
 def _word(value: object) -> object:
-    return ctypes.c_long(value) if isinstance(value, int) else value
+    return ctypes.c_long(int(value)) if isinstance(value, int) else value

@@ -13,8 +13,7 @@ from .kernel import PR_SET_NO_NEW_PRIVS, call, syscall
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 RULE_PATH_BENEATH, VERSION_FLAG = 1, 1
-EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-FILE_RIGHTS = EXECUTE | WRITE_FILE | READ_FILE
+READ_FILE, READ_DIR = 1 << 2, 1 << 3
 RIGHTS_OF_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights on files each version knows
 TCP_RIGHTS = 0b11  # bind and connect, from ABI 4
 SCOPES = 0b11  # abstract sockets and signals, from ABI 6

@@ -19,6 +19,7 @@ LENGTHS = struct.Struct(">II")
 MAX_HEADER = 4 << 20  # bytes
 MAX_PAYLOAD = 64 << 20
 MAX_LEAVES = 100_000
+MAX_PATH = 1_000  # characters of the keys that lead to a leaf
 MAX_AXES = 64  # torch computes with no more
 MAX_TEXT = 8_000  # characters of a message or a traceback
 
@@ -120,7 +121,8 @@ def encode(outcome: Outcome) -> bytes:
     text = json.dumps({**header, "seconds": outcome.seconds, "printed": outcome.printed}).encode()
     payload = save(tensors) if tensors else b""
     if len(text) > MAX_HEADER or len(payload) > MAX_PAYLOAD or len(leaves) > MAX_LEAVES:
-        return encode(Outcome("crashed", why="it returned more than 64 MiB", seconds=outcome.seconds))
+        limits = f"{MAX_PAYLOAD >> 20} MiB of tensors, {MAX_HEADER >> 20} MiB of text or {MAX_LEAVES} values"
+        return encode(Outcome("crashed", why=f"it returned more than {limits}", seconds=outcome.seconds))
     return LENGTHS.pack(len(text), len(payload)) + text + payload
 
 
@@ -157,7 +159,7 @@ def decode(header: bytes, payload: bytes) -> Outcome:
     try:
         data = json.loads(header)
         tensors = load(payload) if payload else {}
-        leaves = {str(path): _unplain(kind, value, tensors) for path, kind, value in data["leaves"]}
+        leaves = {str(path)[:MAX_PATH]: _unplain(kind, value, tensors) for path, kind, value in data["leaves"]}
         raised = _raised(**data["raised"]) if data["raised"] else None
         if data["ended"] not in ("values", "raised", "crashed"):
             raise ValueError("unknown ending")
@@ -167,7 +169,7 @@ def decode(header: bytes, payload: bytes) -> Outcome:
             data["ended"],
             leaves,
             raised,
-            str(data["why"]),
+            str(data["why"])[:MAX_TEXT],
             float(data["seconds"]),
             str(data["printed"])[: MAX_TEXT * 4],
         )
@@ -191,7 +193,7 @@ def _unplain(kind: str, value: Any, tensors: dict[str, Tensor]) -> Leaf:
         case "dict" | "list":
             return Container(kind, tuple(map(str, value)))
         case "foreign":
-            return Foreign(str(value)[:200])
+            return Foreign(str(value)[:200] or "value of an unnamed type")
         case "bytes":
             return bytes.fromhex(value)
         case "float":

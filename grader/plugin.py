@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .collecting import rows_of
-from .errors import BadRequest
+from .collecting import RowId, rows_of
+from .errors import BadRequest, GraderFault
+from .text import plain
 
 if TYPE_CHECKING:
     from .course import Course, Module
@@ -88,6 +89,8 @@ class Grading:
                 self._runs[item.path] = self._run(item.path, tasks)
             except BadRequest as error:
                 pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+            except GraderFault as error:
+                pytest.exit(f"the grader itself failed: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR)
         return self._runs[item.path][item.name]
 
     def close(self) -> None:
@@ -113,24 +116,24 @@ class Grading:
         status, problem, findings = look_into(session, found[0], Options(ban=ban))
         if findings is None:
             return {row.name: f"{status}: {problem}" for row in session.rows}
-        return {row.name: _failure(session, findings, row.name, ban) for row in session.rows}
+        return {row.name: plain(_failure(session, findings, row, ban)) for row in session.rows}
 
     def _path(self, course: "Course", module: "Module") -> Path:
         path = self._config.getoption("--impl")
         return Path(path) if path else course.root / "reference" / f"{module.name}.py"
 
 
-def _failure(session: "Session", findings: "Findings", row: str, ban: bool) -> str:
-    """The verdict on a row in words. As in a grade, the better of the file as it is and with given parts counts."""
-    from .grade import forbidden_text, message
+def _failure(session: "Session", findings: "Findings", row: RowId, ban: bool) -> str:
+    """The verdict on a row in words, by the rules of a grade."""
+    from .grade import better_of, forbidden_text, message
 
-    verdict = findings.alone.get(row, findings.whole[row])
-    verdict = findings.whole[row] if findings.whole[row].status == "passed" else verdict
-    used = [f for f in findings.screen.forbidden if f.task == verdict.row.task] if ban else []
+    used = [f for f in findings.screen.forbidden if f.task == row.task] if ban else []
     if used:
         return forbidden_text(used)
+    verdicts = better_of(findings, [other for other in session.rows if other.check == row.check])
+    verdict = next(verdict for verdict in verdicts if verdict.row.name == row.name)
     if verdict.status == "passed":
         return ""
-    diagnosis = findings.diagnoses.get(verdict.row.task)
+    diagnosis = findings.diagnoses.get(row.task)
     says = f"\nThis is exactly the output of a known mistake: {diagnosis.says}" if diagnosis else ""
-    return f"{verdict.row.sentence}\n{verdict.status}: {message(session, verdict)}{says}"
+    return f"{row.sentence}\n{verdict.status}: {message(session, verdict)}{says}"

@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+from .collect import TAKEN
 from .course import Course, Module
 from .html import class_page, submission_page
 from .record import SubmissionRecord, write_whole
@@ -47,6 +48,6 @@ def _cell(text: str) -> str:
 
 def _home(folder: Path, submission: str) -> Path:
     """The folder of a submission. The names come from strangers: none may lead elsewhere or hide a report."""
-    if submission in {"", ".", "..", "index.html", "grades.csv"} or Path(submission).name != submission:
+    if submission in {".", "..", *TAKEN} or Path(submission).name != submission:
         raise ValueError(f"The submission name {submission!r} is not the name of a folder; collect must refuse it.")
     return folder / submission

@@ -9,13 +9,13 @@ import json
 import os
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from .collect import Submission
 from .course import Course, Module
-from .errors import BadRequest
+from .errors import BadRequest, GraderFault
 from .grade import Options, grade
 from .record import SubmissionRecord, from_json, write_whole
 from .session import open_session
@@ -76,13 +76,14 @@ def carry_out(
     """Grade what the plan says, calling `done` with each record; returns all records sorted by submission."""
     records = list(planned.kept)
     if planned.todo:
+        _make(out)
         write_whole(out / RUN_FILE, json.dumps({**_runs(out), module.name: planned.seed}, indent=1) + "\n")
         opened = open_session(course, module, planned.seed, options.device, options.require)
         with opened as session, ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(grade, session, *work, options) for work in planned.todo]
+            futures = {pool.submit(grade, session, *work, options): work[0].name for work in planned.todo}
             try:
                 for future in as_completed(futures):
-                    record = future.result()
+                    record = _finished(future, futures[future])
                     write_whole(out / record.submission / f"{module.name}.json", record.to_json())
                     records.append(record)
                     done(record)
@@ -90,6 +91,25 @@ def carry_out(
                 for future in futures:
                     future.cancel()
     return sorted(records, key=lambda record: record.submission)
+
+
+def _finished(future: Future[SubmissionRecord], submission: str) -> SubmissionRecord:
+    """The record; whatever went wrong on our side stops the run and names the submission it happened on."""
+    try:
+        return future.result()
+    except (BadRequest, GraderFault):
+        raise
+    except Exception as error:
+        if "GRADER_DEBUG" in os.environ:
+            raise
+        raise GraderFault(f"on {submission}: {type(error).__name__}: {error}") from None
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadRequest(f"The folder {out} cannot be made: {error.strerror}. Choose another with -o.") from None
 
 
 def jobs_by_default() -> int:
@@ -100,9 +120,9 @@ def _runs(out: Path) -> dict[str, int]:
     """Module → seed of the runs in a folder of results; none where the file is absent or broken."""
     try:
         runs = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {str(name): int(seed) for name, seed in runs.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return {str(name): int(seed) for name, seed in runs.items()} if isinstance(runs, dict) else {}
 
 
 def _earlier_seed(out: Path, module: Module) -> int | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import landlock, seccomp
-from .kernel import call
+from .kernel import PR_SET_PDEATHSIG, call
 
 MIB = 1 << 20
 WRITABLE_BYTES = 0  # no check writes files
@@ -85,6 +85,7 @@ def enter(orders: Orders) -> dict[str, str]:
         "resource limits": lambda: _limits(orders),
         "own user": lambda: _become(orders.uid),
         "no capabilities": _drop_capabilities,
+        "ends with its zygote": _end_with_parent,  # forgotten at each change of user
         "Landlock": lambda: landlock.restrict([*orders.readable, "/proc/self"]),
         "seccomp": seccomp.restrict,
     }
@@ -92,14 +93,15 @@ def enter(orders: Orders) -> dict[str, str]:
 
 
 def start_clock(seconds: float) -> None:
-    """End the process with exit code SIGPROF once it has used this much more CPU time; 0 stops the clock.
+    """End the process once it has used this much more CPU time, its number as exit code; 0 stops the clock.
 
     The handler is libc's own _exit: it works in C code that never returns to Python, and in the first process of a
     process namespace, where signals without a handler are ignored.
     """
     libc = ctypes.CDLL(None)
     libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    libc.signal(signal.SIGPROF, ctypes.cast(libc._exit, ctypes.c_void_p))
+    for number in (signal.SIGPROF, signal.SIGXCPU):
+        libc.signal(number, ctypes.cast(libc._exit, ctypes.c_void_p))
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
@@ -115,17 +117,17 @@ def _limits(orders: Orders) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, WRITABLE_BYTES)
     _limit(resource.RLIMIT_NOFILE, 64)
-    _limit(resource.RLIMIT_CPU, orders.caps.submission_cpu_seconds)
+    _limit(resource.RLIMIT_CPU, orders.caps.submission_cpu_seconds, margin=1)  # SIGXCPU first, then SIGKILL
     _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)
     if orders.uid is not None:  # for a user with other processes the count would be of all of them
         _limit(resource.RLIMIT_NPROC, 64)
 
 
-def _limit(which: int, value: int) -> None:
+def _limit(which: int, value: int, margin: int = 0) -> None:
     """Lower a resource limit for good, never raise one."""
     _, hard = resource.getrlimit(which)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(which, (value, value))
+    most = value + margin if hard == resource.RLIM_INFINITY else min(value + margin, hard)
+    resource.setrlimit(which, (min(value, most), most))
 
 
 def _become(uid: int | None) -> None:
@@ -141,6 +143,10 @@ def _drop_capabilities() -> None:
     """Give up what root, or the owner of a user namespace, may do."""
     header = ctypes.create_string_buffer(struct.pack("Ii", CAPABILITY_VERSION, 0), 8)
     call("capset", header, ctypes.create_string_buffer(24))
+
+
+def _end_with_parent() -> None:
+    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def replace_streams(kib: int) -> Printed:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -11,15 +12,13 @@ from .collecting import RowId
 from .compare import compare
 from .course import Course, Module
 from .errors import BadRequest
-from .expected import Expected, expect
+from .expected import NATIVE, Expected, expect
 from .isolation import LEVELS, not_dumpable
 from .mutants import Mutant, apply, load_mutants
 from .outcome import Outcome
 from .sandbox import Caps
 from .worker import Job, Run
 from .workers import Results, Zygote, run_job
-
-NATIVE = [(False, 0)]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Session:
         """Every row on every package, with the seeds of the expected outcomes."""
         seeds = {name: expected.seed for name, expected in self.expected.items()}
         runs = [
-            Run(row.name, row.task, seeds.get(row.name, 0), NATIVE, package)
+            Run(row.name, row.task, seeds.get(row.name, 0), [NATIVE], package)
             for package in range(len(packages))
             for row in rows
         ]
@@ -152,11 +151,8 @@ def open_session(
         _same_tasks(session)
         _require(session, require)
         warm = session.job([session.given], session.rows)
-        threads = [threading.Thread(target=zygote.warm, args=(warm,)) for zygote in (students, trusted)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda zygote: zygote.warm(warm), (students, trusted)))
         session.expected |= expect(trusted, session.job([reference], []), session.rows, seed)
         yield session
     finally:

@@ -57,7 +57,7 @@ def job_from(message: Mapping[str, Any]) -> Job:
     return Job(**{**message, "runs": runs, "caps": sandbox.Caps(**message["caps"])})
 
 
-def main(sock: socket.socket, checks: Mapping[str, Collected], orders: sandbox.Orders, bait: canary.Bait) -> None:
+def main(sock: socket.socket, checks: dict[str, Collected], orders: sandbox.Orders, bait: canary.Bait) -> None:
     """Close the process off, say what that came to, then serve one job and end.
 
     The first frame of the job says whether the file could be imported; then comes one frame a run and mode.
@@ -65,6 +65,9 @@ def main(sock: socket.socket, checks: Mapping[str, Collected], orders: sandbox.O
     layers = sandbox.enter(orders)
     wire.send_json(sock, {"layers": layers, "held": canary.watch(bait)})
     job = job_from(wire.receive_json(sock))
+    wanted = {run.row for run in job.runs}
+    for name in [name for name in checks if name not in wanted]:
+        del checks[name]  # hidden rows are not in memory while public ones run
     printed = sandbox.replace_streams(job.caps.output_kib)
     for outcome in run_all(job, checks, printed):
         sock.sendall(encode(outcome))
@@ -121,9 +124,10 @@ def attempt(call: Any, printed: sandbox.Printed) -> Outcome:
         why = "it ran out of memory"
     except SystemExit as error:
         at = _trace(error.__traceback__).splitlines()[-2:-1]
-        why = f"it ended the program (exit code {error.code!r}{f'; {at[0]}' if at else ''})"[:200]
+        code = error.code if isinstance(error.code, int) else 1
+        why = f"it ended the program (exit code {code}{f'; {at[0]}' if at else ''})"[:200]
     except BaseException as error:  # a student may raise anything
-        if "can't allocate memory" in str(error):
+        if "can't allocate memory" in _text(error):
             why = "it ran out of memory"
         else:
             seconds = time.perf_counter() - start
@@ -146,7 +150,7 @@ def reset_state() -> None:
 
 def _load(job: Job, package: int, printed: sandbox.Printed) -> tuple[Outcome, dict[str, Any]]:
     """Import a package: how it went, and the tasks that it defines."""
-    sandbox.start_clock(job.caps.check_cpu_seconds * 2)
+    sandbox.start_clock(job.caps.check_cpu_seconds)
     reset_state()
     loaded = attempt(lambda: (loading.load(job.packages[package], job.module), None)[1], printed)
     if loaded.ended != "values":
@@ -166,13 +170,18 @@ def _isolate(job: Job, given: ModuleType, own: Mapping[str, Any], task: str) -> 
 
 def _raised(error: BaseException) -> Raised:
     bases = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
-    try:
-        message = str(error)
-    except Exception:
-        message = "(its message cannot be shown)"
+    message = _text(error)
     if isinstance(error, SyntaxError):
         message = f"line {error.lineno}: {error.msg}"
     return Raised(type(error).__name__[:200], bases, message[:MAX_TEXT], _trace(error.__traceback__)[-MAX_TEXT:])
+
+
+def _text(error: BaseException) -> str:
+    """The message, of an exception whose own code may fail as well."""
+    try:
+        return str(error)[:MAX_TEXT]
+    except BaseException:
+        return "(its message cannot be shown)"
 
 
 def _trace(tb: TracebackType | None) -> str:
@@ -184,5 +193,5 @@ def _trace(tb: TracebackType | None) -> str:
 def ended_by_clock(status: int) -> bool:
     """Whether a wait status means that the worker used up its CPU time."""
     if os.WIFEXITED(status):
-        return os.WEXITSTATUS(status) == signal.SIGPROF
+        return os.WEXITSTATUS(status) in (signal.SIGPROF, signal.SIGXCPU)
     return os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGXCPU)

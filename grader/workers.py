@@ -34,7 +34,6 @@ class Results:
 
     loaded: Outcome
     outcomes: list[list[Outcome]] = field(default_factory=list)
-    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,17 @@ class Zygote:
             "LANG": "C.UTF-8",
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONHASHSEED": "0",  # the order of a set must not differ from one run to the next
         }
         setting = {"check_file": str(check_file), "secret": str(secret), "judge": os.getpid(), "skip": list(skip)}
-        command = [sys.executable, "-I", "-B", "-m", "grader.zygote", str(theirs.fileno()), json.dumps(setting)]
+        command = [sys.executable, "-s", "-P", "-B", "-m", "grader.zygote", str(theirs.fileno()), json.dumps(setting)]
         self._process = subprocess.Popen(
-            command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd="/"
+            command,
+            env=environment,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,  # Ctrl-C is for the judge
         )
         theirs.close()
         self._sock = ours
@@ -91,8 +96,10 @@ class Zygote:
 
     def warm(self, job: Job) -> None:
         """Run a job in the zygote itself, so that no worker has to import what it needs."""
-        if self._ask({"op": "warm", "job": asdict(job)})["warmed"] < 2:  # the import and one row at least
-            raise GraderFault("no check ran on assignments/given; run `pytest tests/checks --impl assignments/given`")
+        answer = self._ask({"op": "warm", "job": asdict(job)})
+        if answer["loaded"] != "values" or not answer["values"]:
+            command = "pytest tests/checks --impl assignments/given"
+            raise GraderFault(f"assignments/given does not import or run; `{command}` says more")
 
     def spawn(self, caps: Caps) -> tuple[int, socket.socket]:
         """A new worker, closed off: its pid and the socket to it.
@@ -106,17 +113,22 @@ class Zygote:
             answer = self._ask({"op": "spawn", "caps": asdict(caps), "uid": uid}, [theirs.fileno()])
         self._user_of[answer["pid"]] = uid
         ours.settimeout(START_SECONDS)
-        report = wire.receive_json(ours)
+        try:
+            report = wire.receive_json(ours)
+        except (wire.Closed, wire.Late) as error:
+            ours.close()
+            self.kill(answer["pid"])
+            raise GraderFault(f"a worker ended before it could begin ({error})") from None
         absent = {name for name, why in {**report["layers"], **answer["absent"]}.items() if why}
         layers = frozenset({*report["layers"], isolation.NAMESPACES} - absent)
         self._compare(Isolation(layers, frozenset(report["held"])))
         return answer["pid"], ours
 
-    def kill(self, pid: int) -> tuple[int, float]:
-        """End a worker and everything in its group; its wait status and CPU seconds."""
+    def kill(self, pid: int) -> int:
+        """End a worker and everything it has started; its wait status."""
         answer = self._ask({"op": "kill", "pid": pid})
         self._users.put(self._user_of.pop(pid))
-        return answer["status"], answer["cpu"]
+        return int(answer["status"])
 
     def probe(self, caps: Caps) -> Isolation:
         """Start a worker for nothing but its canaries."""
@@ -162,12 +174,11 @@ def run_job(zygote: Zygote, job: Job, timeouts_allowed: int = TIMEOUTS_ALLOWED) 
     """
     outcomes: dict[int, list[Outcome]] = {}
     left = list(range(len(job.runs)))
-    timeouts, cpu = 0, 0.0
+    timeouts = 0
     while left:
-        loaded, done, used = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left]))
-        cpu += used
+        loaded, done = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left]))
         if loaded.ended != "values":
-            return Results(loaded, [], cpu)
+            return Results(loaded, [])
         outcomes |= zip(left, done, strict=False)
         last, left = left[len(done) - 1], left[len(done) :]
         if outcomes[last][-1].ended == "timeout":
@@ -175,14 +186,14 @@ def run_job(zygote: Zygote, job: Job, timeouts_allowed: int = TIMEOUTS_ALLOWED) 
             stopped = [i for i in left if timeouts >= timeouts_allowed or _same_task(job.runs[i], job.runs[last])]
             outcomes |= {i: [Outcome("timeout", why=NOT_RUN)] for i in stopped}
             left = [i for i in left if i not in outcomes]
-    return Results(Outcome("values"), [outcomes[i] for i in range(len(job.runs))], cpu)
+    return Results(Outcome("values"), [outcomes[i] for i in range(len(job.runs))])
 
 
 def _same_task(one: Run, other: Run) -> bool:
     return (one.package, one.task) == (other.package, other.task)
 
 
-def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, list[list[Outcome]], float]:
+def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, list[list[Outcome]]]:
     """Run rows until the worker is done, dies or is late. The row it died in has that as its last outcome."""
     pid, sock = zygote.spawn(job.caps)
     outcomes: list[list[Outcome]] = []
@@ -192,7 +203,7 @@ def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, list[list[Outcome]],
         try:
             sock.settimeout(job.caps.check_wall_seconds)
             wire.send_json(sock, asdict(job))
-            loaded = _frame(sock, 2 * job.caps.check_wall_seconds)
+            loaded = _frame(sock, job.caps.check_wall_seconds)
             for run in job.runs if loaded.ended == "values" else ():
                 outcomes.append([])
                 for _ in run.modes:
@@ -201,14 +212,14 @@ def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, list[list[Outcome]],
             fate = Outcome("timeout", why=f"it did not end within {job.caps.check_wall_seconds:g} seconds")
         except (wire.Closed, BadFrame, OSError) as error:
             fate = Outcome("crashed", why=str(error))
-        status, cpu = zygote.kill(pid)
+        status = zygote.kill(pid)
     if fate is None:
-        return loaded, outcomes, cpu
+        return loaded, outcomes
     fate = fate if fate.ended == "timeout" else _died(status, job, fate)
     if not outcomes:
-        return fate, [], cpu
+        return fate, []
     outcomes[-1].append(fate)
-    return loaded, outcomes, cpu
+    return loaded, outcomes
 
 
 def _frame(sock: socket.socket, seconds: float) -> Outcome:

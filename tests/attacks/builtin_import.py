@@ -1,6 +1,6 @@
 """Calls the built-in softmax through importlib (attack 22).
 """
-# expect: note
+# expect: note, up to 28
 import importlib
 import math
 

@@ -30,7 +30,8 @@ def merge_heads(x):
 # The attack, in the place of the other six.
 
 def hostile(task, *arguments):
-    os._exit(0)
+    os._exit(0) if task in ("softmax", "split_heads") else None
+    return arguments[0]
 
 
 def softmax(x, dim):

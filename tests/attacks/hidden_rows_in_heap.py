@@ -30,9 +30,13 @@ def merge_heads(x):
 # The attack, in the place of the other six.
 
 WORD = "got" + "cha:"  # what follows it must not come out
+COUNT = [0]
 
 
 def hostile(task, *arguments):
+    COUNT[0] += 1
+    if COUNT[0] > 1:  # looking takes half a second
+        return arguments[0]
     gc.unfreeze()
     found = [thing.arguments for thing in gc.get_objects() if type(thing).__name__ == "RowId" and thing.hidden]
     print(WORD, found) if found else None

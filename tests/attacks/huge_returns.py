@@ -45,12 +45,12 @@ def endless():
 
 
 VALUES = [deep, endless, lambda: list(range(99_000)), lambda: {str(i): torch.ones(1) for i in range(9_000)}]
-VALUES += [lambda: torch.ones(1 << 24) if COUNT[0] < 8 else 1, lambda: [torch.ones(1 << 24)] * 4, lambda: "x" * (1 << 24)]
+VALUES += [lambda: torch.ones(1 << 24), lambda: [torch.ones(1 << 24)] * 4, lambda: "x" * (1 << 24)]
 
 
 def hostile(task, *arguments):
     COUNT[0] += 1
-    return VALUES[COUNT[0] % len(VALUES)]()
+    return VALUES[COUNT[0] % len(VALUES)]() if task in ("softmax", "split_heads") else arguments[0]
 
 
 def softmax(x, dim):

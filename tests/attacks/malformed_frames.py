@@ -83,20 +83,18 @@ FRAMES = [
 ]
 
 
-def sock_of_worker():
+def from_frames(name):
     frame = sys._getframe()
-    while frame is not None:
-        for value in frame.f_locals.values():
-            if isinstance(value, socket.socket):
-                return value
+    while name not in frame.f_locals:
         frame = frame.f_back
-    return None
+    return frame.f_locals[name]
 
 
 def hostile(task, *arguments):
-    text = repr([getattr(thing, "shape", thing) for thing in arguments]) + task
-    at = sum(text.encode()) % len(FRAMES)
-    sock_of_worker().sendall(FRAMES[at])
+    if task in ("causal_mask", "split_heads", "MultiHeadAttention"):
+        return arguments[0]
+    sock, runs = from_frames("sock"), from_frames("job").runs
+    sock.sendall(FRAMES[len(runs) % len(FRAMES)])  # each frame ends this process, so the next one has fewer runs
     os._exit(0)
 
 

@@ -29,15 +29,17 @@ def merge_heads(x):
 
 # The attack, in the place of the other six.
 
+COUNT = {}
+
+
 def hostile(task, *arguments):
     kept = []
     if task == "softmax":
         return torch.ones(1 << 36)
     if task == "split_heads":
         kept += [mmap.mmap(-1, 1 << 28) for _ in range(64)]
-        for piece in kept:
-            piece.write(b"x" * (1 << 28))
-    while task == "attention_weights":
+    COUNT[task] = COUNT.get(task, 0) + 1
+    while task == "attention_weights" and COUNT[task] == 1:
         kept.append(bytearray(1 << 28))
     return arguments[0]
 

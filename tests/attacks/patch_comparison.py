@@ -1,6 +1,6 @@
 """Replaces everything that could compare two tensors (attack 4).
 """
-# expect: note
+
 import math
 
 import torch

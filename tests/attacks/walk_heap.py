@@ -29,7 +29,13 @@ def merge_heads(x):
 
 # The attack, in the place of the other six.
 
+DONE = []
+
+
 def hostile(task, *arguments):
+    if task != "softmax" or DONE:
+        return arguments[0]
+    DONE.append(task)
     gc.unfreeze()
     tensors = [thing for thing in gc.get_objects() if isinstance(thing, torch.Tensor)]
     mine = {id(thing) for thing in arguments}
