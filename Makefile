@@ -7,7 +7,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 RESULTS ?= results
 
 .DEFAULT_GOAL := help
-.PHONY: help setup grade test test-all lint stubs demo bench clean
+.PHONY: help setup grade test test-all lint stubs demo attacks bench clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ stubs: $(READY)  ## write assignments/ anew from reference/
 
 demo: $(READY)  ## show what the finished module can do
 	@$(BIN)/grader demo attention --impl assignments/given/attention.py
+
+attacks: $(READY)  ## grade the hostile class at every isolation level
+	@$(BIN)/python scripts/attacks.py
 
 bench: $(READY)  ## time the grader beside plain pytest
 	@$(BIN)/python -m tests.bench

@@ -1,6 +1,7 @@
 """The package an implementation runs in: its own file of the module, beside given files of the earlier modules."""
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Collection, Mapping
 
 from .course import Course, Module
 
@@ -17,6 +18,14 @@ def assemble(course: Course, module: Module, own: Mapping[str, str], upstream: s
     earlier = {f"{name}.py": course.source(GIVEN_FOLDER, name) for name in module.upstream}
     kept = own if upstream == "own" else {f"{module.name}.py": own[f"{module.name}.py"]}
     return earlier | dict(kept)
+
+
+def only(source: str, tasks: Collection[str], keep: Collection[str]) -> str:
+    """A source without the definitions of its tasks, but for those to keep; imports and helpers stay."""
+    tree = ast.parse(source)
+    gone = set(tasks) - set(keep)
+    tree.body = [node for node in tree.body if getattr(node, "name", None) not in gone]
+    return ast.unparse(tree)
 
 
 def from_folder(course: Course, module: Module, folder: str) -> dict[str, str]:

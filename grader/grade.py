@@ -99,9 +99,7 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
     return "graded", "", _judge(session, files, look, outcomes)
 
 
-def _run(
-    session: Session, files: dict[str, str], rows: list[RowId], alone: bool = False
-) -> dict[str, Outcome] | Outcome:
+def _run(session: Session, files: dict[str, str], rows: list[RowId], alone: str = "") -> dict[str, Outcome] | Outcome:
     """Public rows in one worker, then the hidden ones in another: a hidden input cannot come back as a public value.
 
     Returns the outcome of each row, or that of the import where it failed.
@@ -127,11 +125,25 @@ def _judge(session: Session, files: dict[str, str], look: Screen, outcomes: dict
     again = [row for row in session.rows if row.task in failed & written]
     if not again:
         return Findings(look, whole, {}, {})
-    second = _run(session, files, again, alone=True)
-    if isinstance(second, Outcome):  # it imported a moment ago, now it does not
-        second = dict.fromkeys((row.name for row in again), second)
+    second: dict[str, Outcome] = {}
+    for task in dict.fromkeys(row.task for row in again):
+        rows = [row for row in again if row.task == task]
+        second |= _second_chance(session, files, rows, outcomes)
     alone = {row.name: verdict(session, row, second[row.name]) for row in again}
     return Findings(look, whole, alone, diagnose(session, outcomes, second, look.shared))
+
+
+def _second_chance(
+    session: Session, files: dict[str, str], rows: list[RowId], first: dict[str, Outcome]
+) -> dict[str, Outcome]:
+    """The rows of one task again with given below it; a task that calls no other has had its chance if it was run."""
+    task = rows[0].task
+    endings = {first[row.name].why for row in rows if first[row.name].ended == "timeout"}
+    if not session.module.below(task) and endings != {NOT_RUN}:
+        return {row.name: first[row.name] for row in rows}
+    done = _run(session, files, rows, alone=task)
+    # it imported a moment ago; if it does not now, that is the outcome of every row
+    return dict.fromkeys((row.name for row in rows), done) if isinstance(done, Outcome) else done
 
 
 def verdict(session: Session, row: RowId, outcome: Outcome) -> Verdict:

@@ -58,4 +58,5 @@ def forget(package: str = PACKAGE) -> None:
     """Drop a package loaded by `load` and its finder."""
     for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
         del sys.modules[name]
+        linecache.cache.pop(f"{name.replace('.', '/')}.py", None)
     sys.meta_path[:] = [f for f in sys.meta_path if not (isinstance(f, SourceFinder) and f.package == package)]

@@ -20,6 +20,7 @@ MAX_HEADER = 4 << 20  # bytes
 MAX_PAYLOAD = 64 << 20
 MAX_LEAVES = 100_000
 MAX_PATH = 1_000  # characters of the keys that lead to a leaf
+MAX_SECONDS = 3600.0  # the time is the worker's own account
 MAX_AXES = 64  # torch computes with no more
 MAX_TEXT = 8_000  # characters of a message or a traceback
 
@@ -170,7 +171,7 @@ def decode(header: bytes, payload: bytes) -> Outcome:
             leaves,
             raised,
             str(data["why"])[:MAX_TEXT],
-            float(data["seconds"]),
+            min(max(float(data["seconds"]), 0.0), MAX_SECONDS),
             str(data["printed"])[: MAX_TEXT * 4],
         )
     except Exception as error:  # any malformed byte may surface as any exception of a parser

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from .assemble import GIVEN_FOLDER, from_folder
+from .assemble import GIVEN_FOLDER, from_folder, only
 from .axes import Signature, signatures
 from .collecting import RowId
 from .compare import compare
@@ -50,8 +50,13 @@ class Session:
     _whole: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def job(self, packages: list[dict[str, str]], rows: Sequence[RowId], alone: bool = False) -> Job:
-        """Every row on every package, with the seeds of the expected outcomes."""
+    def job(self, packages: list[dict[str, str]], rows: Sequence[RowId], alone: str = "") -> Job:
+        """Every row on every package, with the seeds of the expected outcomes.
+
+        Args:
+            alone: a task to check with given in place of those it calls. Given's own version of the task, and of what
+                calls it, is not sent: a submission could find and use it.
+        """
         seeds = {name: expected.seed for name, expected in self.expected.items()}
         runs = [
             Run(row.name, row.task, seeds.get(row.name, 0), [NATIVE], package)
@@ -59,8 +64,13 @@ class Session:
             for row in rows
         ]
         caps = Caps(**asdict(self.course.limits))
-        given = self.given if alone else None
-        return Job(self.module.name, packages, runs, given, list(self.module.tasks), self.device, caps)
+        tasks, below = list(self.module.tasks), self.module.below(alone) if alone else set()
+        given = self.given | {self._file: only(self.given[self._file], tasks, below)} if below else None
+        return Job(self.module.name, packages, runs, given, tasks, self.device, caps)
+
+    @property
+    def _file(self) -> str:
+        return f"{self.module.name}.py"
 
     def passes(self, row: str, outcome: Outcome) -> bool:
         return compare(self.expected[row], outcome, self.arguments) is None
@@ -92,7 +102,7 @@ class Session:
     def _run_mutants(self, task: str) -> list[Known]:
         mutants = [mutant for mutant in self.mutants if mutant.task == task]
         rows = [row for row in self.rows if row.task == task]
-        job = self.job([self._mutated(mutant) for mutant in mutants], rows, alone=True)
+        job = self.job([self._mutated(mutant) for mutant in mutants], rows, alone=task)
         outcomes = iter(run_job(self.trusted, job, timeouts_allowed=len(job.runs)).outcomes if mutants else ())
         known = []
         for mutant in mutants:
@@ -102,8 +112,7 @@ class Session:
         return known
 
     def _mutated(self, mutant: Mutant) -> dict[str, str]:
-        file = f"{self.module.name}.py"
-        return self.reference | {file: apply(mutant, self.reference[file])}
+        return self.reference | {self._file: apply(mutant, self.reference[self._file])}
 
 
 def single(results: Results, rows: Sequence[RowId]) -> dict[str, Outcome]:

@@ -61,7 +61,7 @@ def class_table(records: list[SubmissionRecord], module: Module, out: Path, as_j
         ]
         print(json.dumps({"module": module.name, "out": str(out), "submissions": rows}, indent=1))
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 400)
     table = Table(box=None, pad_edge=False, show_header=console.is_terminal)
     table.add_column("submission", overflow="fold", max_width=28)
     table.add_column("score", justify="right", no_wrap=True)
@@ -71,7 +71,7 @@ def class_table(records: list[SubmissionRecord], module: Module, out: Path, as_j
         word = task or ("" if record.status == "graded" else record.status.replace("_", " "))
         cause = f"{word}: {why}" if word else why
         table.add_row(escape(plain(record.submission)), f"{record.score:.1f}", escape(cause))
-    console.print(table, width=None if console.is_terminal else 400)
+    console.print(table)
     mean = sum(record.score for record in records) / len(records)
     print(f"\n{len(records)} submissions, mean {mean:.1f} of {module.points:g}. The class page: {out / 'index.html'}")
 

@@ -45,7 +45,7 @@ class Job:
     module: str
     packages: list[dict[str, str]]
     runs: list[Run]
-    given: dict[str, str] | None  # when set, stands in for all tasks but the one under check
+    given: dict[str, str] | None  # when set, what it defines stands in for the package's own, but for the task in check
     tasks: list[str]
     device: str
     caps: sandbox.Caps
@@ -165,7 +165,7 @@ def _module(job: Job) -> ModuleType:
 def _isolate(job: Job, given: ModuleType, own: Mapping[str, Any], task: str) -> None:
     """Let given stand in for every task of the module but one."""
     for name in job.tasks:
-        setattr(_module(job), name, own.get(name) if name == task else getattr(given, name))
+        setattr(_module(job), name, own.get(name) if name == task else getattr(given, name, own.get(name)))
 
 
 def _raised(error: BaseException) -> Raised:

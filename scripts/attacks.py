@@ -32,6 +32,7 @@ LEAK = "gotcha:"  # an attack that gets hold of what it should not writes this b
 LEVELS = {"A": (), "B": ("namespaces",), "C": ("namespaces", "Landlock", "seccomp")}  # layers left out
 SECONDS = 20  # that one submission may take, with the short limits of `hostile_session`
 LONGEST_RECORD = 1 << 20  # characters
+FLAGS = ("note", "forbidden")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Attack:
     source: str
     says: str
     rows: str  # of ATTACKS.md
-    expect: str  # "note" or "forbidden": the flag that it must carry; "" for none
+    expect: (
+        str  # "note" or "forbidden": the flag that it must carry; "" for none; "unnoticed": a gap, told in the README
+    )
     limit: float  # points
     needs: str  # what a level must protect for this to be run there
 
@@ -162,7 +165,8 @@ def _in_record(record: SubmissionRecord, text: str, stage: Stage, attack: Attack
         "the secret is in its record": stage.word in text,
         "its record says what it got hold of": LEAK in text,
         f"its record has {len(text)} characters": len(text) > LONGEST_RECORD,
-        f"no {attack.expect} for the instructor": attack.expect != "" and not flagged(record, attack.expect),
+        f"no {attack.expect} for the instructor": attack.expect in FLAGS and not flagged(record, attack.expect),
+        "it is noticed now: correct its `# expect:` line": attack.expect == "unnoticed" and flagged(record, "note"),
     }
     return [trouble for trouble, holds in wrong.items() if holds]
 

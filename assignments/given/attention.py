@@ -39,8 +39,16 @@ def attention_weights(
     mask: Bool[Tensor, "... q_len k_len"] | None = None,
 ) -> Float[Tensor, "... q_len k_len"]:
     """softmax(q kᵀ / sqrt(head_dim)) over the keys: what the fused kernel makes of one-hot values."""
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"head_dim of q ({q.shape[-1]}) and of k ({k.shape[-1]}) differ")
+    if mask is not None and mask.dtype != torch.bool:
+        raise ValueError(f"mask has dtype {mask.dtype}, expected bool")
     one_hot = torch.eye(k.shape[-2], dtype=k.dtype, device=k.device).expand(*k.shape[:-1], k.shape[-2])
-    return scaled_dot_product_attention(q, k, one_hot, mask)
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, one_hot)
+    mask = torch.atleast_2d(mask)
+    weights = F.scaled_dot_product_attention(q, k, one_hot, attn_mask=mask)
+    return weights.masked_fill(~mask, 0)  # some kernels give NaN where nothing may be attended to
 
 
 def scaled_dot_product_attention(

@@ -1,6 +1,6 @@
 """Calls the built-in softmax as an attribute asked for by its own dunder method (attack 22).
 """
-# expect: note, up to 28
+# expect: unnoticed, up to 28
 import math
 
 import torch

@@ -36,7 +36,7 @@ def hostile(task, *arguments):
     frame, found = sys._getframe(), []
     while frame is not None:
         for name, value in list(frame.f_locals.items()):
-            if any(word in name for word in ("expected", "reference", "truth", "answer", "secret")):
+            if any(word in name for word in ("expected", "reference", "truth", "answer")) and not callable(value):
                 found.append(f"{name}={value!r}"[:300])
             if isinstance(value, dict):
                 rows = [getattr(item, "row", None) for item in value.values()]

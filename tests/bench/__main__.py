@@ -135,14 +135,14 @@ def where(bench: Bench) -> Facts:
     run = grade(ROOT, folder, out, watch=watch)
     if not watch.last.children:
         return {"note": "this machine has no /proc/PID/task/TID/children to look at"}
-    names = ("submissions", "reference and mutants")
     children = watch.last.children
+    names = (" of submissions", " of reference and mutants") if len(children) == 2 else ("",)
     rows = {"judge": (watch.first.own, run.cpu - sum(own + theirs for own, theirs in children.values()))}
     for i, pid in enumerate(sorted(children)):
-        name = names[i] if i < len(names) else f"child {i + 1}"
+        name = names[i] if i < len(names) else f" {i + 1}"
         before, after = watch.first.children.get(pid, (0.0, 0.0)), children[pid]
-        rows[f"zygote of {name}"] = (before[0], after[0])
-        rows[f"workers of {name}"] = (before[1], after[1])
+        rows[f"zygote{name}"] = (before[0], after[0])
+        rows[f"workers{name}"] = (before[1], after[1])
     return {
         "seconds": run.wall,
         "cpu_seconds": run.cpu,

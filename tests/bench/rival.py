@@ -68,7 +68,7 @@ def _plain(value: Any) -> Any:
 
 def run(file: Path, submission: Path) -> Timed:
     """Plain pytest on one submission, spared the plug-ins that happen to be installed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
+    command: list[str | Path] = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
     extra = {"SUBMISSION": str(submission), "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     found = timed(command, cwd=file.parent, extra=extra)
     if found.code not in TESTS_RAN:

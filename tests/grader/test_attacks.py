@@ -1,6 +1,6 @@
 """The hostile class: no attack gains a point, reaches a secret, harms a neighbour or leaves anything behind.
 
-`make test` plays it with everything the machine has; the levels below are slow. What an attack needs to be harmless
+Slow: `make attacks` prints the same as a table, and test_isolation.py tries each layer in `make test`. What an attack needs to be harmless
 (`# needs:` in its head) is not there at every level: there it is not run, and the report must say so.
 """
 
@@ -26,7 +26,7 @@ from scripts.attacks import (
 )
 
 ATTACKS = read_attacks()
-SLOW = [pytest.param(level, marks=pytest.mark.slow) for level in list(LEVELS)[1:]]
+SLOW = [pytest.param(level, marks=pytest.mark.slow) for level in LEVELS]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Scene:
     before: list[tuple[str, str, float, str]]
 
 
-@pytest.fixture(scope="module", params=["A", *SLOW])
+@pytest.fixture(scope="module", params=SLOW)
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     with set_stage() as stage, hostile_session(request.param) as session:
         yield Scene(request.param, session, stage, verdicts(session))

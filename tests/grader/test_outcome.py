@@ -272,7 +272,9 @@ def test_payload_too_large_becomes_crashed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(outcome, "MAX_PAYLOAD", 1000)
     assert across(Outcome("values", dict(flatten([torch.zeros(100)])))).ended == "values"
     came = across(Outcome("values", dict(flatten([torch.zeros(200), torch.zeros(200)])), seconds=0.5))
-    assert came == Outcome("crashed", why="it returned more than 0 MiB of tensors, 4 MiB of text or 100000 values", seconds=0.5)
+    assert came == Outcome(
+        "crashed", why="it returned more than 0 MiB of tensors, 4 MiB of text or 100000 values", seconds=0.5
+    )
 
 
 def test_header_too_large_becomes_crashed() -> None:
