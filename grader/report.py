@@ -30,7 +30,7 @@ def write_reports(folder: Path, records: list[SubmissionRecord], course: Course,
 
 
 def grades_csv(records: list[SubmissionRecord]) -> str:
-    """One row a submission, under the header that DESIGN.md fixes."""
+    """One row a submission, under the header that others read it by."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)

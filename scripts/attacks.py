@@ -42,7 +42,7 @@ class Attack:
     name: str
     source: str
     says: str
-    rows: str  # of ATTACKS.md
+    rows: str  # numbers in tests/attacks/README.md
     expect: (
         str  # "note" or "forbidden": the flag that it must carry; "" for none; "unnoticed": a gap, told in the README
     )
@@ -96,7 +96,7 @@ def _attack(path: Path) -> Attack:
     rows = re.search(r"\(attacks? ([\d, ]+)\)", says)
     expect = re.search(r"^# expect: (\w+)(?:, up to (\d+))?$", source, re.M)
     needs = re.search(r"^# needs: (.+)$", source, re.M)
-    assert rows, f"{path}: its first line names no row of ATTACKS.md"
+    assert rows, f"{path}: its first line names no row of the README"
     limit = float(expect[2]) if expect and expect[2] else HONEST
     return Attack(path.stem, source, says, rows[1], expect[1] if expect else "", limit, needs[1] if needs else "")
 

@@ -1,7 +1,7 @@
 """The hostile class: no attack gains a point, reaches a secret, harms a neighbour or leaves anything behind.
 
-Slow: `make attacks` prints the same as a table, and test_isolation.py tries each layer in `make test`. What an attack needs to be harmless
-(`# needs:` in its head) is not there at every level: there it is not run, and the report must say so.
+Slow: `make attacks` prints the same as a table, and test_isolation.py tries each layer in `make test`. What an attack
+needs to be harmless (`# needs:` in its head) is not there at every level: there it is not run, and the report says so.
 """
 
 import re
