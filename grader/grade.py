@@ -29,6 +29,7 @@ HIDDEN_FATE = {
     "missing": "it raised NotImplementedError",
     "failed": "the result is wrong",
 }
+FLOOD = "it prints more than is kept: debug output was left in"
 GRAVITY = ("crashed", "timeout", "error", "missing", "failed", "passed")  # of a row; the gravest names the check
 
 
@@ -270,6 +271,8 @@ def _points(session: Session) -> dict[str, tuple[RowId, float]]:
 def _notes(submission: Submission, findings: Findings | None) -> list[str]:
     """What an instructor may want to look at; no points hang on it."""
     notes = [f"{file} was left out: {why}" for file, why in submission.left_out.items()]
+    if findings and any("characters cut" in v.outcome.printed for v in findings.whole.values()):
+        notes.append(FLOOD)
     return notes + [f"line {f.line}: {f.used}" for f in (findings.screen.suspicious if findings else [])]
 
 

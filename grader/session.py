@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
 from .assemble import GIVEN_FOLDER, from_folder, only
 from .axes import Signature, signatures
@@ -80,7 +81,7 @@ class Session:
         assert self.students.isolation is not None
         return self.students.isolation.describe()
 
-    @property
+    @cached_property
     def arguments(self) -> set[str]:
         return {name for signature in self.signatures.values() for name in signature.names}
 

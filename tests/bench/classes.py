@@ -62,7 +62,7 @@ def ordinary(root: Path, folder: Path) -> tuple[list[Sample], list[str]]:
 def _is_ordinary(record: dict[str, Any]) -> bool:
     """Whether a submission was graded, ended every check by itself and printed no more than is kept."""
     stopped = {"timeout", "crashed"} & {check["status"] for check in record["checks"]}
-    flooded = any("characters cut" in check["printed"] for check in record["checks"])
+    flooded = any("prints more than is kept" in note for note in record["notes"])
     return record["status"] == "graded" and not stopped and not flooded
 
 
