@@ -1,7 +1,8 @@
 """The package an implementation runs in: its own file of the module, beside given files of the earlier modules."""
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from functools import cache
 
 from .course import Course, Module
 
@@ -20,10 +21,11 @@ def assemble(course: Course, module: Module, own: Mapping[str, str], upstream: s
     return earlier | dict(kept)
 
 
-def only(source: str, tasks: Collection[str], keep: Collection[str]) -> str:
+@cache
+def only(source: str, tasks: tuple[str, ...], keep: frozenset[str]) -> str:
     """A source without the definitions of its tasks, but for those to keep; imports and helpers stay."""
     tree = ast.parse(source)
-    gone = set(tasks) - set(keep)
+    gone = set(tasks) - keep
     tree.body = [node for node in tree.body if getattr(node, "name", None) not in gone]
     return ast.unparse(tree)
 

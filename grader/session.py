@@ -66,7 +66,9 @@ class Session:
         ]
         caps = Caps(**asdict(self.course.limits))
         tasks, below = list(self.module.tasks), self.module.below(alone) if alone else set()
-        given = self.given | {self._file: only(self.given[self._file], tasks, below)} if below else None
+        given = (
+            self.given | {self._file: only(self.given[self._file], tuple(tasks), frozenset(below))} if below else None
+        )
         return Job(self.module.name, packages, runs, given, tasks, self.device, caps)
 
     @property

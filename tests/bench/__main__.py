@@ -200,10 +200,10 @@ def main() -> None:
     show("machine", facts["machine"])
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         place = Path(folder)
-        samples, left_out = ordinary(ROOT, place)
+        plain = rival.prepare(ROOT, place)
+        samples, left_out = ordinary(ROOT, place, plain)
         facts["class"] = {"samples": [sample.name for sample in samples], "left_out": left_out}
         show("class", facts["class"])
-        plain = rival.prepare(ROOT, place)
         bench = Bench(place, samples, asked.size, asked.rounds, asked.rival, _cores(), plain)
         for part in sorted(set(asked.part or PARTS)):
             name, measure = PARTS[part]

@@ -4,9 +4,13 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from . import rival
 from .clock import Timed, timed
+
+if TYPE_CHECKING:
+    from grader.collect import Submission
 
 STAND_INS = ("tests/styles/attention/einsum.py", "assignments/attention.py", "reference/attention.py")
 ENDLESS = '\n\ndef softmax(x, dim):\n    """Never comes back."""\n    while True:\n        pass\n'
@@ -35,10 +39,11 @@ def grade(root: Path, submissions: Path, out: Path, **options: Any) -> Timed:
     return found
 
 
-def ordinary(root: Path, folder: Path) -> tuple[list[Sample], list[str]]:
-    """The samples that import and end, and the names of those left out; found by grading each of them once.
+def ordinary(root: Path, folder: Path, plain: Path) -> tuple[list[Sample], list[str]]:
+    """The samples that import and end and do not flood, and the names of those left out.
 
-    What was stopped by a limit is left out: that is neither an ordinary submission nor one the rival can run.
+    Found by running each once: what a limit stopped is no ordinary submission, and the rival could not run it. One that
+    prints a gigabyte would cost the rival, which keeps it all, far more than it costs us.
     """
     from grader.collect import collect
 
@@ -52,18 +57,24 @@ def ordinary(root: Path, folder: Path) -> tuple[list[Sample], list[str]]:
     kept, left_out = [], []
     for submission in collect(place, "attention"):
         record = json.loads((folder / "looked-at" / submission.name / "attention.json").read_text(encoding="utf-8"))
-        if _is_ordinary(record):
+        if _ends(record) and not rival.floods(plain, _written(submission, folder)):
             kept.append(Sample(submission.name, submission.files["attention.py"], record["score"]))
         else:
             left_out.append(submission.name)
     return kept, left_out
 
 
-def _is_ordinary(record: dict[str, Any]) -> bool:
-    """Whether a submission was graded, ended every check by itself and printed no more than is kept."""
+def _ends(record: dict[str, Any]) -> bool:
+    """Whether a submission was imported and ended every check by itself."""
     stopped = {"timeout", "crashed"} & {check["status"] for check in record["checks"]}
-    flooded = any("prints more than is kept" in note for note in record["notes"])
-    return record["status"] == "graded" and not stopped and not flooded
+    return record["status"] == "graded" and not stopped
+
+
+def _written(submission: "Submission", folder: Path) -> Path:
+    """The source as a file of its own, whatever it was handed in as."""
+    file = folder / f"look-{submission.name}.py"
+    file.write_text(submission.files["attention.py"], encoding="utf-8")
+    return file
 
 
 def make_class(samples: list[Sample], size: int, folder: Path, endless: int = 0) -> list[Path]:

@@ -35,7 +35,7 @@ def timed(
     command: Sequence[str | Path],
     *,
     cwd: Path,
-    extra: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
     watch: Callable[[subprocess.Popen[str]], None] | None = None,
 ) -> Timed:
     """Run a command to its end. `watch` looks at it meanwhile, in a thread."""

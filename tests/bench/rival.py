@@ -1,6 +1,8 @@
 """Preparing and running the rival: plain pytest, each submission in a process of its own."""
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,8 @@ from .clock import Timed, timed
 if TYPE_CHECKING:
     from grader.collecting import Collected
 
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+FLOOD = 1 << 20  # bytes
 TESTS_RAN = (0, 1)  # pytest's exit codes when every test was run, whatever they said
 
 
@@ -68,12 +72,29 @@ def _plain(value: Any) -> Any:
 
 def run(file: Path, submission: Path) -> Timed:
     """Plain pytest on one submission, spared the plug-ins that happen to be installed."""
-    command: list[str | Path] = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
-    extra = {"SUBMISSION": str(submission), "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    found = timed(command, cwd=file.parent, extra=extra)
+    found = timed([*PYTEST, file], cwd=file.parent, environment=_environment(submission))
     if found.code not in TESTS_RAN:
         raise SystemExit(f"the rival did not run on {submission}:\n{found.said[-2000:]}")
     return found
+
+
+def _environment(submission: Path) -> dict[str, str]:
+    settings = {"SUBMISSION": str(submission), "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return {**os.environ, **settings}
+
+
+def floods(file: Path, submission: Path) -> bool:
+    """Whether a submission prints more than any debugging needs, which pytest would keep in memory and slow down by.
+
+    Found with the output let through and cut off; what the tests say is not asked.
+    """
+    command = [*PYTEST, "-s", "--tb=no", file]
+    process = subprocess.Popen(command, cwd=file.parent, env=_environment(submission), stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process:
+        printed = len(process.stdout.read(FLOOD))
+        process.kill()
+    return printed >= FLOOD
 
 
 def run_all(file: Path, submissions: Sequence[Path], jobs: int) -> tuple[float, float]:
