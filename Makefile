@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 	@touch $@
 
 grade: $(READY)  ## grade the sample class into results/ and say where the page is
-	@$(BIN)/grader grade attention tests/submissions -o $(RESULTS)
+	@$(BIN)/grader grade attention tests/submissions/attention -o $(RESULTS)
 
 test: $(READY)  ## run the tests and grade the reference
 	@$(BIN)/python -m pytest -q -m "not slow"

@@ -38,7 +38,7 @@ def texts():
     places = [ROOT, ".", "..", "/work", os.getcwd(), os.path.dirname(os.path.abspath(__file__))]
     names = ["reference/attention.py", "assignments/given/attention.py", "tests/mutants/attention.toml",
              "tests/checks/hidden_attention.toml", "tests/checks/check_attention.py", "course.toml",
-             "tests/submissions/jomo.py"]
+             "tests/submissions/attention/jomo.py"]
     names = [os.path.join(place, name) for place in places for name in names]
     for name in ["@SECRET@", *names, *glob.glob("/tmp/*/*attention*"), *glob.glob(ROOT + "/tests/*/*/*.py")]:
         try:

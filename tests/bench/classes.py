@@ -47,7 +47,7 @@ def ordinary(root: Path, folder: Path, plain: Path) -> tuple[list[Sample], list[
     """
     from grader.collect import collect
 
-    place = root / "tests" / "submissions"
+    place = root / "tests" / "submissions" / "attention"
     if not place.is_dir() or not any(place.iterdir()):
         place = folder / "stand-ins"
         place.mkdir()

@@ -38,7 +38,7 @@ def sample_class(tmp_path: Path) -> Path:
     folder = tmp_path / "class"
     folder.mkdir()
     for name in SAMPLES:
-        (folder / name).symlink_to(ROOT / "tests" / "submissions" / name)
+        (folder / name).symlink_to(ROOT / "tests" / "submissions" / "attention" / name)
     return folder.rename(tmp_path / "links")
 
 
