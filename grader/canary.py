@@ -9,7 +9,9 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from . import scratch
 from .kernel import CLONE_NEWUSER, call
 
 
@@ -20,6 +22,7 @@ class Bait:
     secret: str  # a file that no submission may read: the reference
     pids: tuple[int, ...]  # of the judge and the zygote
     memory_bytes: int  # the limit
+    scratch: Path | None = None  # the folder it may write to
 
 
 def watch(bait: Bait) -> list[str]:
@@ -33,6 +36,7 @@ def watch(bait: Bait) -> list[str]:
         "processes": _cannot_multiply,
         "new namespaces": lambda: _refused(partial(call, "unshare", CLONE_NEWUSER)),
         "memory": lambda: _refused(lambda: mmap.mmap(-1, bait.memory_bytes + mmap.PAGESIZE, mmap.MAP_PRIVATE).close()),
+        "disk space": lambda: scratch.is_small(bait.scratch),
     }
     return [name for name, probe in probes.items() if probe()]
 

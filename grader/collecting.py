@@ -38,6 +38,12 @@ class Collected:
     arguments: dict[str, Any]
 
 
+def names_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a check's arguments."""
+    code = function.__code__
+    return code.co_varnames[: code.co_argcount]
+
+
 def hidden_rows(check_file: Path) -> dict[str, list[dict[str, Any]]]:
     """The hidden rows beside a check file: check name → rows. Empty where a release has left the file out."""
     path = check_file.with_name(check_file.name.replace("check_", "hidden_").replace(".py", ".toml"))

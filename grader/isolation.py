@@ -83,7 +83,7 @@ def describe(applied: set[str], held: set[str]) -> list[str]:
         if name in applied
     ]
     lines = [f"level {level(applied, held)}", "separate process", "cleared environment", *layers]
-    missing = [name for name in (*sorted(GUARDED), "memory") if name not in held]
+    missing = [name for name in (*sorted(GUARDED), "memory", "disk space") if name not in held]
     return lines + [f"not protected: {name}" for name in missing]
 
 

@@ -8,12 +8,13 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterable
+from pathlib import Path
 
 from .kernel import PR_SET_NO_NEW_PRIVS, call, syscall
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 RULE_PATH_BENEATH, VERSION_FLAG = 1, 1
-READ_FILE, READ_DIR = 1 << 2, 1 << 3
+EXECUTE, READ_FILE, READ_DIR = 1 << 0, 1 << 2, 1 << 3
 RIGHTS_OF_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights on files each version knows
 TCP_RIGHTS = 0b11  # bind and connect, from ABI 4
 SCOPES = 0b11  # abstract sockets and signals, from ABI 6
@@ -27,8 +28,11 @@ def abi() -> int:
         return 0
 
 
-def restrict(readable: Iterable[str]) -> None:
+def restrict(readable: Iterable[str], writable: Path | None = None) -> None:
     """Leave this process only these files and folders, to read; a path that is not there is passed over.
+
+    Args:
+        writable: a folder where everything is allowed but to execute.
 
     Raises:
         OSError: the kernel refuses.
@@ -43,21 +47,22 @@ def restrict(readable: Iterable[str]) -> None:
     ruleset = syscall(CREATE_RULESET, ctypes.create_string_buffer(attributes[:size], size), size, 0)
     try:
         for path in readable:
-            _allow(ruleset, path)
+            _allow(ruleset, path, READ_FILE | READ_DIR)
+        if writable is not None:
+            _allow(ruleset, writable, rights & ~EXECUTE)
         call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         syscall(RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
 
-def _allow(ruleset: int, path: str) -> None:
+def _allow(ruleset: int, path: str | Path, rights: int) -> None:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        rights = READ_FILE | READ_DIR if os.path.isdir(path) else READ_FILE
-        rule = struct.pack("=Qi", rights, fd)
+        rule = struct.pack("=Qi", rights if os.path.isdir(path) else rights & READ_FILE, fd)
         syscall(ADD_RULE, ruleset, RULE_PATH_BENEATH, ctypes.create_string_buffer(rule, len(rule)), 0)
     finally:
         os.close(fd)

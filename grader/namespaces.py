@@ -20,9 +20,11 @@ from .kernel import (
     call,
 )
 
-MS_RDONLY, MS_NOSUID, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 32, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 VIEW = b"/tmp/view"  # in a tmpfs over /tmp that only this process sees
+SCRATCH = Path("/scratch")  # in the view
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 
@@ -38,6 +40,7 @@ def enter(readable: Iterable[str]) -> None:
     call("mount", b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID, b"mode=755")
     VIEW_PATH = Path(os.fsdecode(VIEW))
     VIEW_PATH.mkdir()
+    (VIEW_PATH / SCRATCH.name).mkdir()
     call("mount", VIEW, VIEW, None, MS_BIND | MS_REC, None)  # pivot_root wants a mount point
     for path, fd in sources.items():
         _show(path, fd, VIEW_PATH)
@@ -63,6 +66,18 @@ def begin_processes() -> None:
 def hide(path: str) -> None:
     """Take a folder out of the view again."""
     call("umount2", os.fsencode(path), MNT_DETACH)
+
+
+def small_disk(path: Path, mib: int) -> None:
+    """Put an empty file system in memory on a folder."""
+    call(
+        "mount",
+        b"tmpfs",
+        os.fsencode(path),
+        b"tmpfs",
+        MS_NOSUID | MS_NODEV | MS_NOEXEC,
+        f"size={mib}m,mode=700".encode(),
+    )
 
 
 def new_process_namespace(own: int) -> None:

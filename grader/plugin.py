@@ -72,6 +72,11 @@ def rng() -> None:
     """The source of a check's inputs; a worker fills it in."""
 
 
+@pytest.fixture
+def scratch() -> None:
+    """An empty folder to write to; a worker fills it in."""
+
+
 class Grading:
     """The grading runs of one pytest session, one a check file, each started by its first item."""
 

@@ -13,12 +13,12 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from . import landlock, seccomp
+from . import landlock, scratch, seccomp
 from .kernel import PR_SET_PDEATHSIG, call
 
 MIB = 1 << 20
-WRITABLE_BYTES = 0  # no check writes files
 CAPABILITY_VERSION = 0x20080522
 
 
@@ -40,6 +40,7 @@ class Orders:
     caps: Caps
     uid: int | None
     readable: tuple[str, ...]
+    scratch: Path | None = None  # the folder it may write to, for checks that save files
     skip: tuple[str, ...] = ()  # layers to leave out, to test the ones below them
 
 
@@ -86,7 +87,7 @@ def enter(orders: Orders) -> dict[str, str]:
         "own user": lambda: _become(orders.uid),
         "no capabilities": _drop_capabilities,
         "ends with its zygote": _end_with_parent,  # forgotten at each change of user
-        "Landlock": lambda: landlock.restrict([*orders.readable, "/proc/self"]),
+        "Landlock": lambda: landlock.restrict([*orders.readable, "/proc/self"], orders.scratch),
         "seccomp": seccomp.restrict,
     }
     return {name: "left out" if name in orders.skip else _tried(apply) for name, apply in layers.items()}
@@ -115,7 +116,7 @@ def _tried(apply: Callable[[], None]) -> str:
 
 def _limits(orders: Orders) -> None:
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, WRITABLE_BYTES)
+    _limit(resource.RLIMIT_FSIZE, scratch.FILE_MIB * MIB if orders.scratch else 0)
     _limit(resource.RLIMIT_NOFILE, 64)
     _limit(resource.RLIMIT_CPU, orders.caps.submission_cpu_seconds, margin=1)  # SIGXCPU first, then SIGKILL
     _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)

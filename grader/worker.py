@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from . import canary, loading, sandbox, wire
-from .collecting import Collected
+from .collecting import Collected, names_of
 from .outcome import MAX_TEXT, Outcome, Raised, encode, flatten
 from .rng import Mode, Rng
 
@@ -69,13 +69,15 @@ def main(sock: socket.socket, checks: dict[str, Collected], orders: sandbox.Orde
     for name in [name for name in checks if name not in wanted]:
         del checks[name]  # hidden rows are not in memory while public ones run
     printed = sandbox.replace_streams(job.caps.output_kib)
-    for outcome in run_all(job, checks, printed):
+    for outcome in run_all(job, checks, printed, orders.scratch):
         sock.sendall(encode(outcome))
     sandbox.start_clock(0)
     os._exit(0)
 
 
-def run_all(job: Job, checks: Mapping[str, Collected], printed: sandbox.Printed) -> Iterator[Outcome]:
+def run_all(
+    job: Job, checks: Mapping[str, Collected], printed: sandbox.Printed, scratch: Path | None = None
+) -> Iterator[Outcome]:
     """How the first package loaded; then, if it did, the outcome of every run in order."""
     loaded, own = _load(job, job.runs[0].package, printed)
     yield loaded
@@ -97,18 +99,20 @@ def run_all(job: Job, checks: Mapping[str, Collected], printed: sandbox.Printed)
             elif check.row.task not in own:
                 yield Outcome("raised", raised=Raised("MissingTask", [], f"{check.row.task} is not defined"))
             else:
-                yield run_row(_module(job), check, Rng(run.seed, Mode(wide, moved), job.device), printed)
+                yield run_row(_module(job), check, Rng(run.seed, Mode(wide, moved), job.device), scratch, printed)
 
 
-def run_row(impl: ModuleType, check: Collected, rng: Rng, printed: sandbox.Printed) -> Outcome:
+def run_row(impl: ModuleType, check: Collected, rng: Rng, scratch: Path | None, printed: sandbox.Printed) -> Outcome:
     """One run of one row, from a clean global state."""
     reset_state()
-    arguments = dict(check.arguments)
-    wanted = check.function.__code__.co_varnames[: check.function.__code__.co_argcount]
+    arguments: dict[str, Any] = dict(check.arguments)
+    wanted = names_of(check.function)
     if "impl" in wanted:
         arguments["impl"] = impl
     if "rng" in wanted:
         arguments["rng"] = rng
+    if "scratch" in wanted and scratch is not None:
+        arguments["scratch"] = _empty(scratch)
     return attempt(lambda: check.function(**arguments), printed)
 
 
@@ -160,6 +164,13 @@ def _load(job: Job, package: int, printed: sandbox.Printed) -> tuple[Outcome, di
 
 def _module(job: Job) -> ModuleType:
     return sys.modules[f"{loading.PACKAGE}.{job.module}"]
+
+
+def _empty(scratch: Path) -> Path:
+    """A new folder for one run."""
+    folder = scratch / str(len(os.listdir(scratch)))
+    folder.mkdir()
+    return folder
 
 
 def _isolate(job: Job, given: ModuleType, own: Mapping[str, Any], task: str) -> None:

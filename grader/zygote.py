@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from . import isolation, namespaces, orphans, wire
 from .errors import BadRequest
 from .isolation import Ground
+from .scratch import Folders
 
 if TYPE_CHECKING:
     from .collecting import Collected
@@ -43,14 +44,17 @@ class Zygote:
         self.pid = os.getpid()  # as the machine sees it, before the namespaces
         check_folder = Path(setting.check_file).parent
         self.ground: Ground = isolation.prepare(check_folder, Path(setting.secret), setting.skip)
-        from .collecting import collect_checks
+        from .collecting import collect_checks, names_of
 
         self.checks: dict[str, Collected] = {c.row.name: c for c in collect_checks(Path(setting.check_file))}
-        if isolation.NAMESPACES not in self.ground.absent:
+        namespaced = isolation.NAMESPACES not in self.ground.absent
+        if namespaced:
             namespaces.hide(str(check_folder))
         isolation.not_dumpable()
         orphans.adopt()
-        self.workers: set[int] = set()
+        self.workers: dict[int, Path | None] = {}  # pid → the folder it may write to
+        saves = any("scratch" in names_of(found.function) for found in self.checks.values())
+        self.folders = Folders(namespaced) if saves else None
 
     def spawn(self, fd: int, caps: dict[str, Any], uid: int | None) -> dict[str, Any]:
         """Fork a worker that talks on `fd`."""
@@ -59,8 +63,9 @@ class Zygote:
         from .sandbox import Caps, Orders
 
         user, why = isolation.user_of_slot(uid, self.ground)
-        orders = Orders(Caps(**caps), user, self.ground.readable, self.setting.skip)
-        bait = Bait(self.setting.secret, (self.setting.judge, self.pid), orders.caps.memory_mib << 20)
+        folder = self.folders.take(user) if self.folders else None
+        orders = Orders(Caps(**caps), user, self.ground.readable, folder, self.setting.skip)
+        bait = Bait(self.setting.secret, (self.setting.judge, self.pid), orders.caps.memory_mib << 20, folder)
         if self.ground.process_namespace is not None:
             namespaces.new_process_namespace(self.ground.process_namespace)
         pid = os.fork()
@@ -71,7 +76,7 @@ class Zygote:
             finally:
                 os._exit(70)
         os.close(fd)
-        self.workers.add(pid)
+        self.workers[pid] = folder
         return {"pid": pid, "absent": {**self.ground.absent, **({"own user": why} if why else {})}}
 
     def kill(self, pid: int) -> dict[str, Any]:
@@ -82,10 +87,19 @@ class Zygote:
             except ProcessLookupError:
                 continue
         _, status = os.waitpid(pid, 0)
-        self.workers.discard(pid)
+        folder = self.workers.pop(pid)
         if self.ground.process_namespace is None:
             orphans.end(keep=self.workers)
+        if self.folders and folder:
+            self.folders.give_back(folder)
         return {"status": status}
+
+    def close(self) -> None:
+        """End every worker."""
+        for pid in list(self.workers):
+            self.kill(pid)
+        if self.folders:
+            self.folders.close()
 
     def warm(self, message: dict[str, Any]) -> dict[str, Any]:
         """Run every check once on given: torch imports much more at its first gradient, which forks would repeat."""
@@ -94,7 +108,10 @@ class Zygote:
         job = worker.job_from(message)
         job = replace(job, caps=replace(job.caps, check_cpu_seconds=0))  # ours, and slow the first time
         printed = sandbox.Printed(job.caps.output_kib)
-        loaded, *outcomes = worker.run_all(job, self.checks, printed)
+        folder = self.folders.take(None) if self.folders else None
+        loaded, *outcomes = worker.run_all(job, self.checks, printed, folder)
+        if self.folders and folder:
+            self.folders.give_back(folder)
         sandbox.start_clock(0)
         loading.forget()
         gc.collect()
@@ -117,8 +134,7 @@ def main() -> None:
             request, fds = _receive(sock)
             wire.send_json(sock, _answer(zygote, request, fds))
     except (wire.Closed, ConnectionError):
-        for pid in list(zygote.workers):
-            zygote.kill(pid)
+        zygote.close()
 
 
 def _answer(zygote: Zygote, request: dict[str, Any], fds: list[int]) -> Any:
