@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from .errors import BadRequest, suggest
 
 Table = TypeVar("Table")
+METHOD, KERNEL = "Tensor.", "aten."  # start an entry of `forbidden`: a method of any tensor, a kernel of torch's own
 TOML_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),

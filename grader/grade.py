@@ -3,7 +3,8 @@
 import platform
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from .assemble import assemble
@@ -30,6 +31,7 @@ HIDDEN_FATE = {
     "failed": "the result is wrong",
 }
 FLOOD = "it prints more than is kept: debug output was left in"
+UNWATCHED = "its calls were not watched to the end: the process ended before the last check"
 GRAVITY = ("crashed", "timeout", "error", "missing", "failed", "passed")  # of a row; the gravest names the check
 
 
@@ -54,6 +56,16 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Ran:
+    """How the import of a submission went, its outcomes row by row, the forbidden calls seen as `line name`."""
+
+    loaded: Outcome
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    unwatched: bool = False
+
+
+@dataclass(frozen=True)
 class Findings:
     """All that is known about a submission before the points are added up."""
 
@@ -61,6 +73,7 @@ class Findings:
     whole: dict[str, Verdict]
     alone: dict[str, Verdict]
     diagnoses: dict[str, Diagnosis]
+    unwatched: bool
 
 
 def grade(session: Session, submission: Submission, digest: str, options: Options) -> SubmissionRecord:
@@ -94,44 +107,50 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
     if look.syntax_error:
         return "not_importable", look.syntax_error, None
     files = assemble(session.course, session.module, submission.files, options.upstream)
-    outcomes = _run(session, files, session.rows)
-    if isinstance(outcomes, Outcome):
-        return "not_importable", _why_not(outcomes), None
-    return "graded", "", _judge(session, files, look, outcomes)
+    ran = _run(session, files, session.rows, watched=session.module.forbidden if options.ban else ())
+    if ran.loaded.ended != "values":
+        return "not_importable", _why_not(ran.loaded), None
+    return "graded", "", _judge(session, files, look.with_calls(ran.calls), ran)
 
 
-def _run(session: Session, files: dict[str, str], rows: list[RowId], alone: str = "") -> dict[str, Outcome] | Outcome:
+def _run(
+    session: Session, files: dict[str, str], rows: list[RowId], alone: str = "", watched: Sequence[str] = ()
+) -> Ran:
     """Public rows in one worker, then the hidden ones in another: a hidden input cannot come back as a public value.
 
-    Returns the outcome of each row, or that of the import where it failed.
+    The last of them is watched for calls of what the module forbids.
     """
-    done: dict[str, Outcome] = {}
-    for part in ([row for row in rows if not row.hidden], [row for row in rows if row.hidden]):
-        endless = {row.task for row in rows if row.name in done and done[row.name].ended == "timeout"}
-        done |= {row.name: Outcome("timeout", why=NOT_RUN) for row in part if row.task in endless}
+    ran = Ran(Outcome("values"))
+    public, hidden = [row for row in rows if not row.hidden], [row for row in rows if row.hidden]
+    for part in filter(None, (public, hidden)):
+        endless = {row.task for row in rows if row.name in ran.outcomes and ran.outcomes[row.name].ended == "timeout"}
+        outcomes = {row.name: Outcome("timeout", why=NOT_RUN) for row in part if row.task in endless}
         to_run = [row for row in part if row.task not in endless]
         if to_run:
-            results = run_job(session.students, session.job([files], to_run, alone))
+            last = part is hidden or not hidden
+            results = run_job(session.students, session.job([files], to_run, alone, watched if last else ()))
             if results.loaded.ended != "values":
-                return results.loaded
-            done |= single(results, to_run)
-    return done
+                return Ran(results.loaded)
+            outcomes |= single(results, to_run)
+            ran = replace(ran, calls=results.calls, unwatched=results.unwatched)
+        ran = replace(ran, outcomes=ran.outcomes | outcomes)
+    return ran
 
 
-def _judge(session: Session, files: dict[str, str], look: Screen, outcomes: dict[str, Outcome]) -> Findings:
+def _judge(session: Session, files: dict[str, str], look: Screen, ran: Ran) -> Findings:
     """Verdicts on the file as it is, and a second chance with given parts for every task that failed."""
-    whole = {row.name: verdict(session, row, outcomes[row.name]) for row in session.rows}
+    whole = {row.name: verdict(session, row, ran.outcomes[row.name]) for row in session.rows}
     failed = {v.row.task for v in whole.values() if v.status != "passed"}
     written = {v.row.task for v in whole.values() if v.status != "missing"}
     again = [row for row in session.rows if row.task in failed & written]
     if not again:
-        return Findings(look, whole, {}, {})
+        return Findings(look, whole, {}, {}, ran.unwatched)
     second: dict[str, Outcome] = {}
     for task in dict.fromkeys(row.task for row in again):
         rows = [row for row in again if row.task == task]
-        second |= _second_chance(session, files, rows, outcomes)
+        second |= _second_chance(session, files, rows, ran.outcomes)
     alone = {row.name: verdict(session, row, second[row.name]) for row in again}
-    return Findings(look, whole, alone, diagnose(session, outcomes, second, look.shared))
+    return Findings(look, whole, alone, diagnose(session, ran.outcomes, second, look.shared), ran.unwatched)
 
 
 def _second_chance(
@@ -142,9 +161,9 @@ def _second_chance(
     endings = {first[row.name].why for row in rows if first[row.name].ended == "timeout"}
     if not session.module.below(task) and endings != {NOT_RUN}:
         return {row.name: first[row.name] for row in rows}
-    done = _run(session, files, rows, alone=task)
+    ran = _run(session, files, rows, alone=task)
     # it imported a moment ago; if it does not now, that is the outcome of every row
-    return dict.fromkeys((row.name for row in rows), done) if isinstance(done, Outcome) else done
+    return ran.outcomes or dict.fromkeys((row.name for row in rows), ran.loaded)
 
 
 def verdict(session: Session, row: RowId, outcome: Outcome) -> Verdict:
@@ -180,6 +199,7 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
     rows = [row for row in session.rows if row.check == name]
     first = rows[0]
     whole = [findings.whole[row.name] for row in rows]
+    timed = [v for v in whole if not v.row.hidden] or whole  # the watch slows the hidden ones down
     better = better_of(findings, rows)
     worst = _worst(better)
     status, text, cause, drawn = worst.status, "", None, None
@@ -201,8 +221,8 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
         max_points=points,
         message=text,
         diagnosis=diagnosis if status in ("failed", "error", "timeout", "crashed") else None,
-        seconds=sum(v.outcome.seconds for v in whole),
-        reference_seconds=sum(session.expected[row.name].native.seconds for row in rows),
+        seconds=sum(v.outcome.seconds for v in timed),
+        reference_seconds=sum(session.expected[v.row.name].native.seconds for v in timed),
         sentence=first.sentence,
         cause=cause,
         picture=drawn,
@@ -236,7 +256,7 @@ def message(session: Session, worst: Verdict, related: bool = True) -> str:
 
 def forbidden_text(used: list[Finding]) -> str:
     """Where a task calls what it may not, a line each."""
-    calls = [(f.line, f.used if f.used == f.call else f"{f.used} ({f.call})") for f in used]
+    calls = [(f.line, f.used if f.used.startswith(f.call) else f"{f.used} ({f.call})") for f in used]
     return "\n".join(f"line {line}: {call} is what this module has you build yourself." for line, call in calls)
 
 
@@ -273,6 +293,8 @@ def _notes(submission: Submission, findings: Findings | None) -> list[str]:
     notes = [f"{file} was left out: {why}" for file, why in submission.left_out.items()]
     if findings and any("characters cut" in v.outcome.printed for v in findings.whole.values()):
         notes.append(FLOOD)
+    if findings and findings.unwatched:
+        notes.append(UNWATCHED)
     return notes + [f"line {f.line}: {f.used}" for f in (findings.screen.suspicious if findings else [])]
 
 

@@ -16,8 +16,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 LENGTHS = struct.Struct(">II")
-MAX_HEADER = 4 << 20  # bytes
-MAX_PAYLOAD = 64 << 20
+MAX_HEADER = 1 << 20  # bytes
+MAX_PAYLOAD = 16 << 20
+MAX_JOB = 64 << 20  # all frames of a worker
 MAX_LEAVES = 100_000
 MAX_PATH = 1_000  # characters of the keys that lead to a leaf
 MAX_SECONDS = 3600.0  # the time is the worker's own account

@@ -6,18 +6,19 @@ could blind it there is listed here as suspicious: for a person to look at, neve
 """
 
 import ast
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
-from .course import Module
+from .course import KERNEL, METHOD, Module
 from .names import At, Binding, Names, Scope, folded
 from .text import one_line
 
 MAX_REPEATS = 10  # findings of one call in one task
-METHOD = "Tensor."  # starts an entry of course.toml that means a method of any tensor
+SEEN = re.compile(r"(\d{1,7}) ((?:torch|Tensor|aten)[\w.]{1,100})", re.ASCII)
 BUILTINS = ("exec", "eval", "compile", "open", "__import__", "__builtins__")
 ATTRIBUTES = ("__subclasses__", "__globals__", "__builtins__", "__code__", "__closure__")
 BY_NAME = ("getattr", "setattr", "delattr", "vars")
@@ -49,6 +50,27 @@ class Screen:
     forbidden: list[Finding] = field(default_factory=list)
     suspicious: list[Finding] = field(default_factory=list)
     shared: frozenset[frozenset[str]] = frozenset()  # pairs of tasks that call the same helper
+    spans: tuple[tuple[int, int, list[str | None]], ...] = ()  # first and last line of a definition, and whose it is
+
+    def with_calls(self, calls: Iterable[str]) -> "Screen":
+        """The same with the forbidden calls that the worker saw (`line name`), where the text did not show them.
+
+        The name is the worker's own account, and so a stranger's: what is not a name of torch's is left out.
+        """
+        known = {finding.line for finding in self.forbidden}
+        seen = [(int(found[1]), found[2]) for call in calls if (found := SEEN.fullmatch(call))]
+        named = {line for line, name in seen if not name.startswith(KERNEL)}  # the kernel says the same once more
+        added = [
+            Finding(line, name, f"{name}, seen while it ran,", task)
+            for line, name in seen
+            if line not in known and not (name.startswith(KERNEL) and line in named)
+            for task in self._tasks_at(line)
+        ]
+        return replace(self, forbidden=_tidy([*self.forbidden, *added]))
+
+    def _tasks_at(self, line: int) -> list[str | None]:
+        """The tasks that the code on a line counts for."""
+        return next((tasks for first, last, tasks in self.spans if first <= line <= last), [None])
 
 
 def screen(source: str, module: Module) -> Screen:
@@ -62,7 +84,12 @@ def screen(source: str, module: Module) -> Screen:
     missing = [task for task in module.tasks if task not in names.root.names]
     forbidden = _Forbidden(names, module, lines)
     found = _tidy([*forbidden.bound(), *forbidden.used()])
-    return Screen("", missing, found, _tidy(_suspicious(names, lines)), _shared(forbidden.tasks, module))
+    spans = tuple(
+        (node.lineno, node.end_lineno or node.lineno, forbidden.blamed((node.name,)))
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    )
+    return Screen("", missing, found, _tidy(_suspicious(names, lines)), _shared(forbidden.tasks, module), spans)
 
 
 def _parse(source: str, file: str) -> ast.Module | str:
@@ -101,7 +128,7 @@ class _Forbidden:
     def __init__(self, names: Names, module: Module, lines: list[bytes]) -> None:
         self.names, self.module, self.lines = names, module, lines
         self.methods = {entry.removeprefix(METHOD) for entry in module.forbidden if entry.startswith(METHOD)}
-        self.calls = {entry: entry for entry in module.forbidden if not entry.startswith(METHOD)}
+        self.calls = {entry: entry for entry in module.forbidden if not entry.startswith((METHOD, KERNEL))}
         self.calls |= {f"torch.Tensor.{method}": METHOD + method for method in self.methods}
         self.own = {name for scope in names.scopes if scope.kind == "class" for name in scope.names}
         self.tasks = _tasks(names, module)
@@ -116,7 +143,7 @@ class _Forbidden:
             if not origins and not at.quiet:
                 hits = self._method(node, at)
             for call in sorted(hits):
-                for task in self._blamed(at.unit):
+                for task in self.blamed(at.unit):
                     yield Finding(node.lineno, call, _written(node, self.lines), task)
 
     def bound(self) -> Iterator[Finding]:
@@ -162,7 +189,7 @@ class _Forbidden:
         found = self.names.lookup(maker, binding.scope)
         return found is not None and any(isinstance(b.node, ast.ClassDef) for b in found[1])
 
-    def _blamed(self, unit: tuple[str, ...]) -> list[str | None]:
+    def blamed(self, unit: tuple[str, ...]) -> list[str | None]:
         """The tasks that code counts for: its own, else those that reach it through helpers that are no tasks."""
         blamed = {task for name in unit for task in self.tasks.get(name, ())}
         return [task for task in self.module.tasks if task in blamed] or [None]

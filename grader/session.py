@@ -51,12 +51,15 @@ class Session:
     _whole: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def job(self, packages: list[dict[str, str]], rows: Sequence[RowId], alone: str = "") -> Job:
+    def job(
+        self, packages: list[dict[str, str]], rows: Sequence[RowId], alone: str = "", watched: Sequence[str] = ()
+    ) -> Job:
         """Every row on every package, with the seeds of the expected outcomes.
 
         Args:
             alone: a task to check with given in place of those it calls. Given's own version of the task, and of what
                 calls it, is not sent: a submission could find and use it.
+            watched: what the package may not call.
         """
         seeds = {name: expected.seed for name, expected in self.expected.items()}
         runs = [
@@ -69,7 +72,7 @@ class Session:
         given = (
             self.given | {self._file: only(self.given[self._file], tuple(tasks), frozenset(below))} if below else None
         )
-        return Job(self.module.name, packages, runs, given, tasks, self.device, caps)
+        return Job(self.module.name, packages, runs, given, tasks, self.device, caps, list(watched))
 
     @property
     def _file(self) -> str:

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -23,6 +24,7 @@ from . import canary, loading, sandbox, wire
 from .collecting import Collected, names_of
 from .outcome import MAX_TEXT, Outcome, Raised, encode, flatten
 from .rng import Mode, Rng
+from .watch import Watch
 
 GIVEN = "given_parts"
 
@@ -49,6 +51,7 @@ class Job:
     tasks: list[str]
     device: str
     caps: sandbox.Caps
+    watched: list[str]  # what the package may not call; when set, the calls seen are sent after the last run
 
 
 def job_from(message: Mapping[str, Any]) -> Job:
@@ -78,13 +81,14 @@ def main(sock: socket.socket, checks: dict[str, Collected], orders: sandbox.Orde
 def run_all(
     job: Job, checks: Mapping[str, Collected], printed: sandbox.Printed, scratch: Path | None = None
 ) -> Iterator[Outcome]:
-    """How the first package loaded; then, if it did, the outcome of every run in order."""
+    """How the first package loaded; then, if it did, the outcome of every run in order, and what the watch saw."""
     loaded, own = _load(job, job.runs[0].package, printed)
     yield loaded
     if loaded.ended != "values":
         return
     given = loading.load(job.given, job.module, GIVEN) if job.given else None
     package = job.runs[0].package
+    watch = Watch(job.watched, f"{loading.PACKAGE}/{job.module}.py")
     for run in job.runs:
         if run.package != package:
             package = run.package
@@ -99,7 +103,12 @@ def run_all(
             elif check.row.task not in own:
                 yield Outcome("raised", raised=Raised("MissingTask", [], f"{check.row.task} is not defined"))
             else:
-                yield run_row(_module(job), check, Rng(run.seed, Mode(wide, moved), job.device), scratch, printed)
+                rng = Rng(run.seed, Mode(wide, moved), job.device)
+                with watch.on() if job.watched else nullcontext():
+                    outcome = run_row(_module(job), check, rng, scratch, printed)
+                yield outcome
+    if job.watched:
+        yield Outcome("values", dict(flatten([f"{call.line} {call.name}" for call in sorted(watch.calls)])))
 
 
 def run_row(impl: ModuleType, check: Collected, rng: Rng, scratch: Path | None, printed: sandbox.Printed) -> Outcome:

@@ -17,7 +17,7 @@ from typing import Any
 from . import isolation, wire
 from .collecting import RowId
 from .errors import BadRequest, GraderFault
-from .outcome import LENGTHS, BadFrame, Outcome, decode, lengths
+from .outcome import LENGTHS, MAX_JOB, BadFrame, Outcome, decode, lengths
 from .sandbox import Caps
 from .worker import Job, Run, ended_by_clock
 
@@ -34,6 +34,8 @@ class Results:
 
     loaded: Outcome
     outcomes: list[list[Outcome]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)  # what the watch saw, as `line name`
+    unwatched: bool = False  # a worker ended before the watch had looked at what it ran
 
 
 @dataclass(frozen=True)
@@ -173,59 +175,79 @@ def run_job(zygote: Zygote, job: Job, timeouts_allowed: int = TIMEOUTS_ALLOWED) 
     A time-out ends its task: the task's other rows count as time-outs without being run. Two of them end the job.
     """
     outcomes: dict[int, list[Outcome]] = {}
+    calls: list[str] = []
+    unwatched = False
     left = list(range(len(job.runs)))
     timeouts = 0
     while left:
-        loaded, done = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left]))
-        if loaded.ended != "values":
-            return Results(loaded, [])
-        outcomes |= zip(left, done, strict=False)
-        last, left = left[len(done) - 1], left[len(done) :]
+        part = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left]))
+        if part.loaded.ended != "values":
+            return Results(part.loaded)
+        calls += part.calls
+        unwatched |= part.unwatched
+        outcomes |= zip(left, part.outcomes, strict=False)
+        last, left = left[len(part.outcomes) - 1], left[len(part.outcomes) :]
         if outcomes[last][-1].ended == "timeout":
             timeouts += 1
             stopped = [i for i in left if timeouts >= timeouts_allowed or _same_task(job.runs[i], job.runs[last])]
             outcomes |= {i: [Outcome("timeout", why=NOT_RUN)] for i in stopped}
             left = [i for i in left if i not in outcomes]
-    return Results(Outcome("values"), [outcomes[i] for i in range(len(job.runs))])
+    return Results(Outcome("values"), [outcomes[i] for i in range(len(job.runs))], calls, unwatched)
 
 
 def _same_task(one: Run, other: Run) -> bool:
     return (one.package, one.task) == (other.package, other.task)
 
 
-def _one_worker(zygote: Zygote, job: Job) -> tuple[Outcome, list[list[Outcome]]]:
+def _one_worker(zygote: Zygote, job: Job) -> Results:
     """Run rows until the worker is done, dies or is late. The row it died in has that as its last outcome."""
     pid, sock = zygote.spawn(job.caps)
-    outcomes: list[list[Outcome]] = []
     loaded = Outcome("values")
+    outcomes: list[list[Outcome]] = []
+    watched: Outcome | None = None
     fate: Outcome | None = None
     with sock:
+        frames = _Frames(sock, job)
         try:
-            sock.settimeout(job.caps.check_wall_seconds)
             wire.send_json(sock, asdict(job))
-            loaded = _frame(sock, job.caps.check_wall_seconds)
+            loaded = frames.next()
             for run in job.runs if loaded.ended == "values" else ():
                 outcomes.append([])
                 for _ in run.modes:
-                    outcomes[-1].append(_frame(sock, job.caps.check_wall_seconds))
+                    outcomes[-1].append(frames.next())
+            watched = frames.next() if job.watched and outcomes else None
         except wire.Late:
             fate = Outcome("timeout", why=f"it did not end within {job.caps.check_wall_seconds:g} seconds")
         except (wire.Closed, BadFrame, OSError) as error:
             fate = Outcome("crashed", why=str(error))
         status = zygote.kill(pid)
-    if fate is None:
-        return loaded, outcomes
-    fate = fate if fate.ended == "timeout" else _died(status, job, fate)
-    if not outcomes:
-        return fate, []
-    outcomes[-1].append(fate)
-    return loaded, outcomes
+    if fate is not None and fate.ended == "crashed":
+        fate = _died(status, job, fate)
+    if fate is not None and not outcomes:
+        return Results(fate)
+    if fate is not None and len(outcomes[-1]) < len(job.runs[len(outcomes) - 1].modes):  # else the watch ended so
+        outcomes[-1].append(fate)
+    calls = [leaf for leaf in watched.leaves.values() if isinstance(leaf, str)] if watched else []
+    return Results(loaded, outcomes, calls, unwatched=bool(job.watched) and watched is None)
 
 
-def _frame(sock: socket.socket, seconds: float) -> Outcome:
-    deadline = time.monotonic() + seconds
-    header, payload = lengths(wire.receive_bytes(sock, LENGTHS.size, deadline))
-    return decode(wire.receive_bytes(sock, header, deadline), wire.receive_bytes(sock, payload, deadline))
+class _Frames:
+    """The frames of one worker, each with its deadline, all together with a limit."""
+
+    def __init__(self, sock: socket.socket, job: Job) -> None:
+        self._sock, self._seconds = sock, job.caps.check_wall_seconds
+        self._room = MAX_JOB * len(job.packages)
+        sock.settimeout(self._seconds)
+
+    def next(self) -> Outcome:
+        deadline = time.monotonic() + self._seconds
+        header, payload = lengths(wire.receive_bytes(self._sock, LENGTHS.size, deadline))
+        self._room -= header + payload
+        if self._room < 0:
+            raise BadFrame(f"more than {MAX_JOB >> 20} MiB in all")
+        return decode(
+            wire.receive_bytes(self._sock, header, deadline), wire.receive_bytes(self._sock, payload, deadline)
+        )
 
 
 def _died(status: int, job: Job, fate: Outcome) -> Outcome:

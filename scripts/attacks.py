@@ -43,10 +43,7 @@ class Attack:
     source: str
     says: str
     rows: str  # numbers in tests/attacks/README.md
-    expect: (
-        str  # "note" or "forbidden": the flag that it must carry; "" for none; "unnoticed": a gap, told in the README
-    )
-    limit: float  # points
+    expect: str  # "note" or "forbidden": the flag that it must carry; "" for none
     needs: str  # what a level must protect for this to be run there
 
 
@@ -94,11 +91,10 @@ def _attack(path: Path) -> Attack:
     source = path.read_text(encoding="utf-8")
     says = source.removeprefix('"""').splitlines()[0]
     rows = re.search(r"\(attacks? ([\d, ]+)\)", says)
-    expect = re.search(r"^# expect: (\w+)(?:, up to (\d+))?$", source, re.M)
+    expect = re.search(r"^# expect: (\w+)$", source, re.M)
     needs = re.search(r"^# needs: (.+)$", source, re.M)
     assert rows, f"{path}: its first line names no row of the README"
-    limit = float(expect[2]) if expect and expect[2] else HONEST
-    return Attack(path.stem, source, says, rows[1], expect[1] if expect else "", limit, needs[1] if needs else "")
+    return Attack(path.stem, source, says, rows[1], expect[1] if expect else "", needs[1] if needs else "")
 
 
 @contextlib.contextmanager
@@ -161,12 +157,11 @@ def play(session: Session, stage: Stage, attack: Attack) -> Seen:
 
 def _in_record(record: SubmissionRecord, text: str, stage: Stage, attack: Attack) -> list[str]:
     wrong = {
-        f"{record.score:g} points, above {attack.limit:g}": record.score > attack.limit + 1e-6,
+        f"{record.score:g} points, above {HONEST:g}": record.score > HONEST + 1e-6,
         "the secret is in its record": stage.word in text,
         "its record says what it got hold of": LEAK in text,
         f"its record has {len(text)} characters": len(text) > LONGEST_RECORD,
         f"no {attack.expect} for the instructor": attack.expect in FLAGS and not flagged(record, attack.expect),
-        "it is noticed now: correct its `# expect:` line": attack.expect == "unnoticed" and flagged(record, "note"),
     }
     return [trouble for trouble, holds in wrong.items() if holds]
 

@@ -1,6 +1,6 @@
 """Calls the built-in softmax as an attribute asked for by its own dunder method (attack 22).
 """
-# expect: unnoticed, up to 28
+# expect: forbidden
 import math
 
 import torch

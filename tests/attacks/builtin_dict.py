@@ -1,6 +1,6 @@
 """Calls the built-in softmax out of the dictionary of a module or class (attack 22).
 """
-# expect: note, up to 28
+# expect: forbidden
 import math
 
 import torch

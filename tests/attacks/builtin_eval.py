@@ -1,6 +1,6 @@
 """Calls the built-in softmax through eval (attack 22).
 """
-# expect: note, up to 28
+# expect: forbidden
 import math
 
 import torch

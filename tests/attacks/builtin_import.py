@@ -1,6 +1,6 @@
 """Calls the built-in softmax through importlib (attack 22).
 """
-# expect: note, up to 28
+# expect: forbidden
 import importlib
 import math
 

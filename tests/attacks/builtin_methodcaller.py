@@ -1,6 +1,6 @@
 """Calls the built-in softmax as a method that the operator module calls (attack 22).
 """
-# expect: unnoticed, up to 28
+# expect: forbidden
 import math
 import operator
 

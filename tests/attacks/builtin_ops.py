@@ -1,6 +1,6 @@
 """Calls the built-in softmax as an operation below torch's names (attack 22).
 """
-# expect: note, up to 28
+# expect: forbidden
 import math
 
 import torch

@@ -1,6 +1,6 @@
 """Calls relatives of softmax that do the same: softmin, masked.softmax (attack 22).
 """
-# expect: unnoticed, up to 28
+# expect: forbidden
 import math
 import torch.masked
 

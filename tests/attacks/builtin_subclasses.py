@@ -1,6 +1,6 @@
 """Calls the built-in softmax as a class found below nn.Module (attack 22).
 """
-# expect: note, up to 28
+# expect: forbidden
 import math
 
 import torch

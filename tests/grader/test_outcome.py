@@ -273,7 +273,7 @@ def test_payload_too_large_becomes_crashed(monkeypatch: pytest.MonkeyPatch) -> N
     assert across(Outcome("values", dict(flatten([torch.zeros(100)])))).ended == "values"
     came = across(Outcome("values", dict(flatten([torch.zeros(200), torch.zeros(200)])), seconds=0.5))
     assert came == Outcome(
-        "crashed", why="it returned more than 0 MiB of tensors, 4 MiB of text or 100000 values", seconds=0.5
+        "crashed", why="it returned more than 0 MiB of tensors, 1 MiB of text or 100000 values", seconds=0.5
     )
 
 

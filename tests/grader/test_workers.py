@@ -44,7 +44,7 @@ def run(session: Session) -> Run:
         ("import ctypes; ctypes.string_at(0)", "crashed", "the process was ended by SIGSEGV"),
         ("x = [bytearray(10**9) for _ in range(9)]", "crashed", "it ran out of memory"),
         ("return torch.empty(10**10)", "crashed", "it ran out of memory"),
-        ("return [torch.zeros(4000, 1000) for _ in range(5)]", "crashed", "it returned more than 64 MiB"),
+        ("return [torch.zeros(4000, 1000) for _ in range(5)]", "crashed", "it returned more than 16 MiB"),
         ("import gc, socket\nfor s in gc.get_objects():\n  if isinstance(s, socket.socket): s.close()", "crashed", ""),
     ],
 )

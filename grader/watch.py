@@ -1,0 +1,122 @@
+"""Which forbidden operations a submission calls itself, seen while they run.
+
+The static look (screen.py) reads names; this one sees calls, whatever name they went by. A function mode sees torch's
+functions as Python calls them, a dispatch mode the kernels (`aten.…`) that these come down to. Each is blamed on the
+nearest frame outside torch and Python's own library, so that given, the earlier modules and the backward pass of a
+check may use what the student may not. A submission can blind it, with the names that screen.py calls suspicious.
+"""
+
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .course import KERNEL, METHOD
+
+LIBRARIES = (
+    *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(str(Path(file).parent) for file in (torch.__file__, __file__)),
+    "<frozen",
+)
+STARTS_OF_OURS = ("assignments/", "given_parts/")  # also the files that stand in for other tasks and earlier modules
+
+
+@dataclass(frozen=True, order=True)
+class Call:
+    """A forbidden operation: the line of the student's file, and the entry of course.toml or the kernel."""
+
+    line: int
+    name: str
+
+
+class Watch:
+    """Collects the forbidden calls of one file."""
+
+    def __init__(self, forbidden: Sequence[str], file: str) -> None:
+        self.calls: set[Call] = set()
+        self._file = file
+        functions = _functions(forbidden)
+        kernels = [entry for entry in forbidden if entry.startswith(KERNEL)]
+
+        @cache
+        def kernel(operation: Any) -> str | None:
+            name = KERNEL + operation._schema.name.rpartition("::")[2]
+            return name if any(fnmatchcase(name, pattern) for pattern in kernels) else None
+
+        self._name_of_function: Callable[[Any], str | None] = functions.get
+        self._name_of_kernel: Callable[[Any], str | None] = kernel
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Watch what runs inside."""
+        with ExitStack() as modes:
+            modes.enter_context(_Kernels(self))
+            modes.enter_context(_Functions(self))
+            yield
+
+    def saw(self, name: str | None, frame: FrameType) -> None:
+        line = _blamed(frame, self._file) if name else None
+        if name and line is not None:
+            self.calls.add(Call(line, name))
+
+
+class _Functions(TorchFunctionMode):
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._watch.saw(self._watch._name_of_function(func), sys._getframe(1))
+        return func(*args, **(kwargs or {}))
+
+
+class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._watch = watch
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._watch.saw(self._watch._name_of_kernel(func), sys._getframe(1))
+        return func(*args, **(kwargs or {}))
+
+
+def _functions(forbidden: Sequence[str]) -> dict[Any, str]:
+    """Function → its entry of course.toml. Where two entries are one function, the first names it."""
+    found: dict[Any, str] = {}
+    for entry in forbidden:
+        thing: Any = torch
+        start, *path = entry.split(".")
+        if start == METHOD.rstrip("."):
+            thing = torch.Tensor
+        elif start != "torch":
+            continue
+        for name in path:
+            thing = getattr(thing, name, None)
+        if callable(thing) and not isinstance(thing, type):
+            found.setdefault(thing, entry)
+    return found
+
+
+def _blamed(frame: FrameType | None, file: str) -> int | None:
+    """The line of the student's file that a call comes from; None when it is somebody else's."""
+    while frame is not None and frame.f_code.co_filename.startswith(LIBRARIES):
+        frame = frame.f_back
+    if frame is None or _is_ours(frame, file):
+        return None
+    while frame is not None and frame.f_code.co_filename != file:  # text that was compiled or run by eval
+        frame = frame.f_back
+    return frame.f_lineno if frame else 0
+
+
+def _is_ours(frame: FrameType, file: str) -> bool:
+    name = frame.f_code.co_filename
+    return name != file and (name.startswith(STARTS_OF_OURS) or Path(name).name.startswith("check_"))

@@ -1,0 +1,86 @@
+"""Forbidden operations are seen while they run, by whatever name, and blamed on the student's own lines only."""
+
+from collections.abc import Callable
+
+import pytest
+
+from grader.collect import Submission
+from grader.grade import Options, grade
+from grader.record import SubmissionRecord
+from grader.screen import Screen, screen
+from grader.session import Session
+
+HIDDEN_WAYS = {
+    "built-up name": ('getattr(torch, "soft" + "max")(x, dim)', "torch.softmax"),
+    "method by its dunder": ('x.__getattribute__("soft" + "max")(dim)', "Tensor.softmax"),
+    "methodcaller": ('operator.methodcaller("soft" + "max", dim)(x)', "Tensor.softmax"),
+    "eval": ('eval("torch." + "softmax(x, dim)", {"torch": torch, "x": x, "dim": dim})', "torch.softmax"),
+    "relative": ("torch.nn.functional.softmin(-x, dim)", "aten._softmax"),
+    "kernel": ("torch.ops.aten._softmax(x, dim, False)", "aten._softmax"),
+    "script": ('torch.jit.CompilationUnit("def f(x, d: int):\\n  return x.softmax(d)\\n").f(x, dim)', "aten._softmax"),
+    "module of torch": ('vars(torch.nn)["Soft" + "max"](dim)(x)', "torch.nn.functional.softmax"),
+}
+HEAD = "import operator\nimport torch\n\n\ndef softmax(x, dim):\n    return "
+Graded = Callable[[str], SubmissionRecord]
+
+
+@pytest.fixture
+def graded(session: Session) -> Graded:
+    return lambda source: grade(session, Submission("kim", {"attention.py": source}), "", Options())
+
+
+def forbidden(record: SubmissionRecord) -> set[tuple[str, str]]:
+    """(task, first line of the message) of what was found to be forbidden."""
+    return {(c.task, c.message.splitlines()[0]) for c in record.checks if c.status == "forbidden"}
+
+
+@pytest.mark.parametrize("way", HIDDEN_WAYS)
+def test_call_is_seen_with_its_line(graded: Graded, way: str) -> None:
+    expression, name = HIDDEN_WAYS[way]
+    found = forbidden(graded(HEAD + expression + "\n"))
+    assert len(found) == 1
+    ((task, message),) = found
+    assert task == "softmax"
+    assert message.startswith("line 6: ")
+    assert name in message
+
+
+def test_helper_is_blamed_on_the_tasks_that_reach_it(graded: Graded) -> None:
+    source = (
+        'import torch\n\ndef hidden(x, dim):\n    return getattr(torch, "_soft" + "max")(x, dim, False)\n\n'
+        "def softmax(x, dim):\n    return hidden(x, dim)\n"
+    )
+    ((task, message),) = forbidden(graded(source))
+    assert (task, message.partition(",")[0]) == ("softmax", "line 4: aten._softmax")
+
+
+def test_backward_pass_and_allowed_relatives_are_nobodys(graded: Graded) -> None:
+    record = graded(HEAD + "torch.exp(x - x.logsumexp(dim, keepdim=True))\n")
+    assert forbidden(record) == set()
+    assert {c.status for c in record.checks if c.task == "softmax" and "gradient" in c.name} == {"passed"}
+
+
+def test_allowed_forbidden_calls_are_not_watched(session: Session) -> None:
+    source = Submission("kim", {"attention.py": HEAD + "torch.ops.aten._softmax(x, dim, False)\n"})
+    assert forbidden(grade(session, source, "", Options(ban=False))) == set()
+
+
+def test_worker_that_ends_before_the_watch_has_reported_is_a_note(graded: Graded) -> None:
+    source = "import os\nimport torch\n\ndef merge_heads(x):\n    os._exit(0)\n"
+    assert "its calls were not watched to the end: the process ended before the last check" in graded(source).notes
+
+
+@pytest.mark.parametrize(
+    "call", ["", "2", "2 ", "x torch.exp", "2 <b>", "2 torch.exp\n", "99999999 torch.a", "2 torch.\u0662", "2 os.x"]
+)
+def test_account_that_is_no_name_of_torchs_is_left_out(call: str) -> None:
+    assert Screen().with_calls([call]).forbidden == []
+
+
+def test_kernel_is_not_told_beside_its_function(session: Session) -> None:
+    look = screen("import torch\n\ndef softmax(x, dim):\n    return x\n", session.module)
+    both = look.with_calls(["4 torch.softmax", "4 aten._softmax", "1 aten._softmax"])
+    assert [(f.line, f.call, f.task) for f in both.forbidden] == [
+        (1, "aten._softmax", None),
+        (4, "torch.softmax", "softmax"),
+    ]
