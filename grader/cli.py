@@ -29,6 +29,7 @@ def grade(
     fresh: Annotated[bool, typer.Option("--fresh", help="Grade everything again with a new seed.")] = False,
     allow_forbidden: Annotated[bool, typer.Option("--allow-forbidden", help="Forbidden calls cost nothing.")] = False,
     require_isolation: Annotated[str, typer.Option(help="Fail below this level: A, B, C or D.")] = "D",
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time goes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Grade a class and write its reports."""
@@ -40,6 +41,7 @@ def grade(
     from .isolation import LEVELS
     from .report import write_reports
     from .run import carry_out, jobs_by_default, plan
+    from .timings import Timings
 
     course = load_course(find_root())
     week = course.module(module)
@@ -51,11 +53,15 @@ def grade(
     if require_isolation not in LEVELS:
         raise BadRequest(f"--require-isolation must be one of {', '.join(LEVELS)}, got '{require_isolation}'.")
     options = Options(upstream, not allow_forbidden, device, require_isolation)
+    timings = Timings()
     planned = plan(course, week, collect(submissions, module, week.upstream), out, options, seed, fresh)
     with terminal.progress(len(planned.todo), len(planned.kept), quiet=as_json) as done:
-        records = carry_out(course, week, planned, out, options, jobs or jobs_by_default(), done)
-    write_reports(out, records, course, week)
+        records = carry_out(course, week, planned, out, options, jobs or jobs_by_default(), done, timings)
+    with timings.step("write the reports"):
+        write_reports(out, records, course, week)
     terminal.class_table(records, week, out, as_json)
+    if profile:
+        terminal.profile(timings.steps(), jobs or jobs_by_default())
 
 
 @app.command()

@@ -3,8 +3,7 @@
 import platform
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
 
 from .assemble import assemble
@@ -16,8 +15,9 @@ from .explain import explain, picture
 from .outcome import Outcome, Raised
 from .record import CheckRecord, Diagnosis, SubmissionRecord
 from .screen import Finding, Screen, screen
-from .session import Session, single
-from .workers import NOT_RUN, run_job
+from .session import Session
+from .trial import Ran, Trial
+from .workers import NOT_RUN
 
 ALLOWED_IMPORTS = (
     "it is not installed where submissions are graded. "
@@ -56,16 +56,6 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How the import of a submission went, its outcomes row by row, the forbidden calls seen as `line name`."""
-
-    loaded: Outcome
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
-    unwatched: bool = False
-
-
-@dataclass(frozen=True)
 class Findings:
     """All that is known about a submission before the points are added up."""
 
@@ -80,7 +70,8 @@ def grade(session: Session, submission: Submission, digest: str, options: Option
     """The record of one submission. A bad one has a status; only a fault of the grader raises."""
     start = time.perf_counter()
     status, problem, findings = look_into(session, submission, options)
-    checks = _checks(session, findings, options) if findings else _blocked(session)
+    with session.timings.step("explain"):
+        checks = _checks(session, findings, options) if findings else _blocked(session)
     return SubmissionRecord(
         submission=submission.name,
         module=session.module.name,
@@ -103,43 +94,22 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
     """Status, problem and findings; the last only where the file could be imported."""
     if submission.problem:
         return "unreadable", submission.problem, None
-    look = screen(submission.files[f"{session.module.name}.py"], session.module)
+    with session.timings.step("look at the source"):
+        look = screen(submission.files[f"{session.module.name}.py"], session.module)
     if look.syntax_error:
         return "not_importable", look.syntax_error, None
     files = assemble(session.course, session.module, submission.files, options.upstream)
-    ran = _run(session, files, session.rows, watched=session.module.forbidden if options.ban else ())
+    trial = Trial(session, files)
+    ran = trial.run(session.rows, watched=session.module.forbidden if options.ban else ())
     if ran.loaded.ended != "values":
         return "not_importable", _why_not(ran.loaded), None
-    return "graded", "", _judge(session, files, look.with_calls(ran.calls), ran)
+    return "graded", "", _judge(session, trial, look.with_calls(ran.calls), ran)
 
 
-def _run(
-    session: Session, files: dict[str, str], rows: list[RowId], alone: str = "", watched: Sequence[str] = ()
-) -> Ran:
-    """Public rows in one worker, then the hidden ones in another: a hidden input cannot come back as a public value.
-
-    The last of them is watched for calls of what the module forbids.
-    """
-    ran = Ran(Outcome("values"))
-    public, hidden = [row for row in rows if not row.hidden], [row for row in rows if row.hidden]
-    for part in filter(None, (public, hidden)):
-        endless = {row.task for row in rows if row.name in ran.outcomes and ran.outcomes[row.name].ended == "timeout"}
-        outcomes = {row.name: Outcome("timeout", why=NOT_RUN) for row in part if row.task in endless}
-        to_run = [row for row in part if row.task not in endless]
-        if to_run:
-            last = part is hidden or not hidden
-            results = run_job(session.students, session.job([files], to_run, alone, watched if last else ()))
-            if results.loaded.ended != "values":
-                return Ran(results.loaded)
-            outcomes |= single(results, to_run)
-            ran = replace(ran, calls=results.calls, unwatched=results.unwatched)
-        ran = replace(ran, outcomes=ran.outcomes | outcomes)
-    return ran
-
-
-def _judge(session: Session, files: dict[str, str], look: Screen, ran: Ran) -> Findings:
+def _judge(session: Session, trial: Trial, look: Screen, ran: Ran) -> Findings:
     """Verdicts on the file as it is, and a second chance with given parts for every task that failed."""
-    whole = {row.name: verdict(session, row, ran.outcomes[row.name]) for row in session.rows}
+    with session.timings.step("compare"):
+        whole = {row.name: verdict(session, row, ran.outcomes[row.name]) for row in session.rows}
     failed = {v.row.task for v in whole.values() if v.status != "passed"}
     written = {v.row.task for v in whole.values() if v.status != "missing"}
     again = [row for row in session.rows if row.task in failed & written]
@@ -148,22 +118,11 @@ def _judge(session: Session, files: dict[str, str], look: Screen, ran: Ran) -> F
     second: dict[str, Outcome] = {}
     for task in dict.fromkeys(row.task for row in again):
         rows = [row for row in again if row.task == task]
-        second |= _second_chance(session, files, rows, ran.outcomes)
+        second |= trial.again(rows, ran.outcomes)
     alone = {row.name: verdict(session, row, second[row.name]) for row in again}
-    return Findings(look, whole, alone, diagnose(session, ran.outcomes, second, look.shared), ran.unwatched)
-
-
-def _second_chance(
-    session: Session, files: dict[str, str], rows: list[RowId], first: dict[str, Outcome]
-) -> dict[str, Outcome]:
-    """The rows of one task again with given below it; a task that calls no other has had its chance if it was run."""
-    task = rows[0].task
-    endings = {first[row.name].why for row in rows if first[row.name].ended == "timeout"}
-    if not session.module.below(task) and endings != {NOT_RUN}:
-        return {row.name: first[row.name] for row in rows}
-    ran = _run(session, files, rows, alone=task)
-    # it imported a moment ago; if it does not now, that is the outcome of every row
-    return ran.outcomes or dict.fromkeys((row.name for row in rows), ran.loaded)
+    with session.timings.step("diagnose"):
+        diagnoses = diagnose(session, ran.outcomes, second, look.shared)
+    return Findings(look, whole, alone, diagnoses, ran.unwatched)
 
 
 def verdict(session: Session, row: RowId, outcome: Outcome) -> Verdict:

@@ -19,6 +19,7 @@ from .errors import BadRequest, GraderFault
 from .grade import Options, grade
 from .record import SubmissionRecord, from_json, write_whole
 from .session import open_session
+from .timings import Timings
 
 RUN_FILE = "run.json"
 
@@ -72,19 +73,21 @@ def carry_out(
     options: Options,
     jobs: int,
     done: Callable[[SubmissionRecord], None],
+    timings: Timings,
 ) -> list[SubmissionRecord]:
     """Grade what the plan says, calling `done` with each record; returns all records sorted by submission."""
     records = list(planned.kept)
     if planned.todo:
         _make(out)
         write_whole(out / RUN_FILE, json.dumps({**_runs(out), module.name: planned.seed}, indent=1) + "\n")
-        opened = open_session(course, module, planned.seed, options.device, options.require)
+        opened = open_session(course, module, planned.seed, options.device, options.require, timings=timings)
         with opened as session, ThreadPoolExecutor(jobs) as pool:
             futures = {pool.submit(grade, session, *work, options): work[0].name for work in planned.todo}
             try:
                 for future in as_completed(futures):
                     record = _finished(future, futures[future])
-                    write_whole(out / record.submission / f"{module.name}.json", record.to_json())
+                    with timings.step("write a record"):
+                        write_whole(out / record.submission / f"{module.name}.json", record.to_json())
                     records.append(record)
                     done(record)
             finally:

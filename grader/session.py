@@ -18,6 +18,7 @@ from .isolation import LEVELS, not_dumpable
 from .mutants import Mutant, apply, load_mutants
 from .outcome import Outcome
 from .sandbox import Caps
+from .timings import Timings
 from .worker import Job, Run
 from .workers import Results, Zygote, run_job
 
@@ -47,6 +48,7 @@ class Session:
     mutants: list[Mutant]
     rows: list[RowId]
     expected: dict[str, Expected] = field(default_factory=dict)
+    timings: Timings = field(default_factory=Timings)
     _known: dict[str, list[Known]] = field(default_factory=dict)
     _whole: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -94,7 +96,8 @@ class Session:
         """The mutants of a task with their outcomes, computed the first time that somebody fails it."""
         with self._lock:
             if task not in self._known:
-                self._known[task] = self._run_mutants(task)
+                with self.timings.step("known mistakes of a task"):
+                    self._known[task] = self._run_mutants(task)
             return self._known[task]
 
     def whole(self, mutant: Mutant) -> dict[str, Outcome]:
@@ -130,13 +133,20 @@ def single(results: Results, rows: Sequence[RowId]) -> dict[str, Outcome]:
 
 @contextmanager
 def open_session(
-    course: Course, module: Module, seed: int, device: str = "cpu", require: str = "D", skip: Sequence[str] = ()
+    course: Course,
+    module: Module,
+    seed: int,
+    device: str = "cpu",
+    require: str = "D",
+    skip: Sequence[str] = (),
+    timings: Timings | None = None,
 ) -> Iterator[Session]:
     """Start the zygotes, warm them on given and compute the expected outcomes.
 
     Args:
         require: the isolation level to insist on, see isolation.py.
         skip: layers to leave out, to test the ones below them.
+        timings: where to count the time of each step.
     Raises:
         BadRequest: the machine cannot give the isolation level.
         BadRequest: a check is of a task that course.toml does not list, or a task has no check.
@@ -146,8 +156,11 @@ def open_session(
         raise BadRequest(f"There are no checks for {module.name}: {check_file} does not exist.")
     secret = course.root / "reference" / f"{module.name}.py"
     not_dumpable()
+    timings = timings or Timings()
     students, trusted = (Zygote(check_file, secret, skip) for _ in range(2))
     try:
+        with timings.step("import torch and the checks"):
+            _ = students.rows, trusted.rows
         reference = from_folder(course, module, "reference")
         mutants = load_mutants(course.root / "tests" / "mutants" / f"{module.name}.toml", module)
         session = Session(
@@ -162,13 +175,15 @@ def open_session(
             signatures=signatures(reference[f"{module.name}.py"]),
             mutants=mutants,
             rows=students.rows,
+            timings=timings,
         )
         _same_tasks(session)
         _require(session, require)
         warm = session.job([session.given], session.rows)
-        with ThreadPoolExecutor(2) as pool:
+        with timings.step("warm up on given"), ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda zygote: zygote.warm(warm), (students, trusted)))
-        session.expected |= expect(trusted, session.job([reference], []), session.rows, seed)
+        with timings.step("expected outcomes"):
+            session.expected |= expect(trusted, session.job([reference], []), session.rows, seed)
         yield session
     finally:
         students.close()

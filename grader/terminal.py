@@ -21,6 +21,7 @@ from .text import one_line, plain
 if TYPE_CHECKING:
     from .adequacy import Proof
     from .doctor import Finding
+    from .timings import Step
 
 
 @contextmanager
@@ -74,6 +75,14 @@ def class_table(records: list[SubmissionRecord], module: Module, out: Path, as_j
     console.print(table)
     mean = sum(record.score for record in records) / len(records)
     print(f"\n{len(records)} submissions, mean {mean:.1f} of {module.points:g}. The class page: {out / 'index.html'}")
+
+
+def profile(steps: list["Step"], jobs: int) -> None:
+    """Where the time of a run went, on stderr. Steps of several submissions at a time overlap."""
+    print(f"\n{'step':<30}{'times':>7}{'wall s':>9}{'CPU s':>9}   ({jobs} at a time)", file=sys.stderr)
+    for step in steps:
+        line = f"{step.name:<30}{step.times:>7}{step.wall_seconds:>9.2f}{step.cpu_seconds:>9.2f}"
+        print(line, file=sys.stderr)
 
 
 def one_submission(record: SubmissionRecord, module: Module, as_json: bool) -> None:

@@ -9,7 +9,7 @@ check may use what the student may not. A submission can blind it, with the name
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -28,6 +28,7 @@ LIBRARIES = (
     *(str(Path(file).parent) for file in (torch.__file__, __file__)),
     "<frozen",
 )
+NameOf = Callable[[Any], str | None]
 STARTS_OF_OURS = ("assignments/", "given_parts/")  # also the files that stand in for other tasks and earlier modules
 
 
@@ -45,48 +46,52 @@ class Watch:
     def __init__(self, forbidden: Sequence[str], file: str) -> None:
         self.calls: set[Call] = set()
         self._file = file
-        functions = _functions(forbidden)
-        kernels = [entry for entry in forbidden if entry.startswith(KERNEL)]
-
-        @cache
-        def kernel(operation: Any) -> str | None:
-            name = KERNEL + operation._schema.name.rpartition("::")[2]
-            return name if any(fnmatchcase(name, pattern) for pattern in kernels) else None
-
-        self._name_of_function: Callable[[Any], str | None] = functions.get
-        self._name_of_kernel: Callable[[Any], str | None] = kernel
+        self._functions = _Functions(_functions(forbidden).get, self._saw)
+        self._kernels = _Kernels(_kernels(forbidden), self._saw)
 
     @contextmanager
     def on(self) -> Iterator[None]:
         """Watch what runs inside."""
-        with ExitStack() as modes:
-            modes.enter_context(_Kernels(self))
-            modes.enter_context(_Functions(self))
+        with self._kernels, self._functions:
             yield
 
-    def saw(self, name: str | None, frame: FrameType) -> None:
-        line = _blamed(frame, self._file) if name else None
-        if name and line is not None:
+    def _saw(self, name: str, frame: FrameType) -> None:
+        line = _blamed(frame, self._file)
+        if line is not None:
             self.calls.add(Call(line, name))
 
 
 class _Functions(TorchFunctionMode):
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, name_of: NameOf, saw: Callable[[str, FrameType], None]) -> None:
+        self._name_of, self._saw = name_of, saw
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._watch.saw(self._watch._name_of_function(func), sys._getframe(1))
+        if name := self._name_of(func):
+            self._saw(name, sys._getframe(1))
         return func(*args, **(kwargs or {}))
 
 
 class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, name_of: NameOf, saw: Callable[[str, FrameType], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._watch = watch
+        self._name_of, self._saw = name_of, saw
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._watch.saw(self._watch._name_of_kernel(func), sys._getframe(1))
+        if name := self._name_of(func):
+            self._saw(name, sys._getframe(1))
         return func(*args, **(kwargs or {}))
+
+
+def _kernels(forbidden: Sequence[str]) -> NameOf:
+    """Operation → its name, where that is a forbidden kernel's."""
+    patterns = [entry for entry in forbidden if entry.startswith(KERNEL)]
+
+    @cache
+    def name_of(operation: Any) -> str | None:
+        name = KERNEL + operation._schema.name.rpartition("::")[2]
+        return name if any(fnmatchcase(name, pattern) for pattern in patterns) else None
+
+    return name_of
 
 
 def _functions(forbidden: Sequence[str]) -> dict[Any, str]:

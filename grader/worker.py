@@ -210,8 +210,7 @@ def _trace(tb: TracebackType | None) -> str:
     return "\n".join(f"{Path(f.filename).name}, line {f.lineno}, in {f.name}\n    {f.line}" for f in frames[-12:])
 
 
-def ended_by_clock(status: int) -> bool:
-    """Whether a wait status means that the worker used up its CPU time."""
-    if os.WIFEXITED(status):
-        return os.WEXITSTATUS(status) in (signal.SIGPROF, signal.SIGXCPU)
-    return os.WTERMSIG(status) in (signal.SIGPROF, signal.SIGXCPU)
+def ended_by_clock(status: int) -> int:
+    """The signal with which a worker that used up its CPU time ended: SIGPROF of a row, SIGXCPU of all; else 0."""
+    number = os.WEXITSTATUS(status) if os.WIFEXITED(status) else os.WTERMSIG(status)
+    return number if number in (signal.SIGPROF, signal.SIGXCPU) else 0

@@ -19,6 +19,7 @@ from .collecting import RowId
 from .errors import BadRequest, GraderFault
 from .outcome import LENGTHS, MAX_JOB, BadFrame, Outcome, decode, lengths
 from .sandbox import Caps
+from .timings import Timings
 from .worker import Job, Run, ended_by_clock
 
 TIMEOUTS_ALLOWED = 2
@@ -35,6 +36,7 @@ class Results:
     loaded: Outcome
     outcomes: list[list[Outcome]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)  # what the watch saw, as `line name`
+    cpu_seconds: float = 0.0  # of all workers that it took
     unwatched: bool = False  # a worker ended before the watch had looked at what it ran
 
 
@@ -126,11 +128,11 @@ class Zygote:
         self._compare(Isolation(layers, frozenset(report["held"])))
         return answer["pid"], ours
 
-    def kill(self, pid: int) -> int:
-        """End a worker and everything it has started; its wait status."""
+    def kill(self, pid: int) -> tuple[int, float]:
+        """End a worker and everything it has started; its wait status and the CPU seconds it took."""
         answer = self._ask({"op": "kill", "pid": pid})
         self._users.put(self._user_of.pop(pid))
-        return int(answer["status"])
+        return int(answer["status"]), float(answer["cpu_seconds"])
 
     def probe(self, caps: Caps) -> Isolation:
         """Start a worker for nothing but its canaries."""
@@ -169,20 +171,23 @@ class Zygote:
             raise GraderFault("the process that workers are forked from ended; its message is above") from None
 
 
-def run_job(zygote: Zygote, job: Job, timeouts_allowed: int = TIMEOUTS_ALLOWED) -> Results:
+def run_job(
+    zygote: Zygote, job: Job, timeouts_allowed: int = TIMEOUTS_ALLOWED, timings: Timings | None = None
+) -> Results:
     """Run every row of a job. After a crash or a time-out a fresh worker goes on with the next row.
 
     A time-out ends its task: the task's other rows count as time-outs without being run. Two of them end the job.
     """
     outcomes: dict[int, list[Outcome]] = {}
     calls: list[str] = []
-    unwatched = False
+    unwatched, cpu = False, 0.0
     left = list(range(len(job.runs)))
     timeouts = 0
     while left:
-        part = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left]))
+        part = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left]), timings or Timings())
+        cpu += part.cpu_seconds
         if part.loaded.ended != "values":
-            return Results(part.loaded)
+            return Results(part.loaded, cpu_seconds=cpu)
         calls += part.calls
         unwatched |= part.unwatched
         outcomes |= zip(left, part.outcomes, strict=False)
@@ -192,16 +197,18 @@ def run_job(zygote: Zygote, job: Job, timeouts_allowed: int = TIMEOUTS_ALLOWED) 
             stopped = [i for i in left if timeouts >= timeouts_allowed or _same_task(job.runs[i], job.runs[last])]
             outcomes |= {i: [Outcome("timeout", why=NOT_RUN)] for i in stopped}
             left = [i for i in left if i not in outcomes]
-    return Results(Outcome("values"), [outcomes[i] for i in range(len(job.runs))], calls, unwatched)
+    return Results(Outcome("values"), [outcomes[i] for i in range(len(job.runs))], calls, cpu, unwatched)
 
 
 def _same_task(one: Run, other: Run) -> bool:
     return (one.package, one.task) == (other.package, other.task)
 
 
-def _one_worker(zygote: Zygote, job: Job) -> Results:
+def _one_worker(zygote: Zygote, job: Job, timings: Timings) -> Results:
     """Run rows until the worker is done, dies or is late. The row it died in has that as its last outcome."""
-    pid, sock = zygote.spawn(job.caps)
+    with timings.step("start a worker"):
+        pid, sock = zygote.spawn(job.caps)
+    start = time.perf_counter()
     loaded = Outcome("values")
     outcomes: list[list[Outcome]] = []
     watched: Outcome | None = None
@@ -220,15 +227,18 @@ def _one_worker(zygote: Zygote, job: Job) -> Results:
             fate = Outcome("timeout", why=f"it did not end within {job.caps.check_wall_seconds:g} seconds")
         except (wire.Closed, BadFrame, OSError) as error:
             fate = Outcome("crashed", why=str(error))
-        status = zygote.kill(pid)
+        seconds = time.perf_counter() - start
+        with timings.step("end a worker"):
+            status, cpu = zygote.kill(pid)
+    timings.add("run the rows of a worker", seconds, cpu)
     if fate is not None and fate.ended == "crashed":
         fate = _died(status, job, fate)
     if fate is not None and not outcomes:
-        return Results(fate)
+        return Results(fate, cpu_seconds=cpu)
     if fate is not None and len(outcomes[-1]) < len(job.runs[len(outcomes) - 1].modes):  # else the watch ended so
         outcomes[-1].append(fate)
     calls = [leaf for leaf in watched.leaves.values() if isinstance(leaf, str)] if watched else []
-    return Results(loaded, outcomes, calls, unwatched=bool(job.watched) and watched is None)
+    return Results(loaded, outcomes, calls, cpu, unwatched=bool(job.watched) and watched is None)
 
 
 class _Frames:
@@ -252,8 +262,10 @@ class _Frames:
 
 def _died(status: int, job: Job, fate: Outcome) -> Outcome:
     """Why a worker is gone, from its wait status."""
-    if ended_by_clock(status):
-        return Outcome("timeout", why=f"it did not end within {job.caps.check_cpu_seconds:g} seconds of computing")
+    if clock := ended_by_clock(status):
+        seconds = job.caps.check_cpu_seconds if clock == signal.SIGPROF else job.caps.submission_cpu_seconds
+        whose = "it did" if clock == signal.SIGPROF else "the checks together did"
+        return Outcome("timeout", why=f"{whose} not end within {seconds:g} seconds of computing")
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
         return Outcome("crashed", why=f"the process was ended by {signal.Signals(os.WTERMSIG(status)).name}")
     if os.WIFEXITED(status):

@@ -80,19 +80,19 @@ class Zygote:
         return {"pid": pid, "absent": {**self.ground.absent, **({"own user": why} if why else {})}}
 
     def kill(self, pid: int) -> dict[str, Any]:
-        """End a worker with all it has started; its exit status."""
+        """End a worker with all it has started; its exit status and the CPU time it took."""
         for kill in (os.killpg, os.kill):
             try:
                 kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        _, status = os.waitpid(pid, 0)
+        _, status, used = os.wait4(pid, 0)
         folder = self.workers.pop(pid)
         if self.ground.process_namespace is None:
             orphans.end(keep=self.workers)
         if self.folders and folder:
             self.folders.give_back(folder)
-        return {"status": status}
+        return {"status": status, "cpu_seconds": used.ru_utime + used.ru_stime}
 
     def close(self) -> None:
         """End every worker."""

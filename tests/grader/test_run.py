@@ -11,6 +11,7 @@ from grader.errors import BadRequest
 from grader.grade import Options
 from grader.record import SubmissionRecord, from_json
 from grader.run import Plan, carry_out, plan
+from grader.timings import Timings
 
 ANN = Submission("ann", {"attention.py": "x = 1\n"})
 BOB = Submission("bob", {"attention.py": "x = (\n"})
@@ -23,7 +24,7 @@ def planned(
 
 
 def run(course: Course, module: Module, out: Path, steps: Plan) -> list[SubmissionRecord]:
-    return carry_out(course, module, steps, out, Options(), 2, lambda record: None)
+    return carry_out(course, module, steps, out, Options(), 2, lambda record: None, Timings())
 
 
 def names(work: list[tuple[Submission, str]]) -> list[str]:

@@ -1,0 +1,40 @@
+"""All workers of a submission share one budget of CPU time."""
+
+from dataclasses import replace
+
+from grader.session import Session
+from grader.trial import Trial
+
+BURN = """
+import time
+
+def softmax(x, dim):
+    end = time.process_time() + 0.4
+    while time.process_time() < end:
+        pass
+    return x
+
+merge_heads = split_heads = softmax
+"""
+
+
+def test_budget_is_for_all_workers_together(session: Session) -> None:
+    limits = replace(session.course.limits, submission_cpu_seconds=1)
+    trial = Trial(replace(session, course=replace(session.course, limits=limits)), {"attention.py": BURN})
+    rows = [row for row in session.rows if row.task == "softmax"]
+    first = trial.run([row for row in rows if not row.hidden])
+    why = {outcome.why for outcome in first.outcomes.values() if outcome.ended == "timeout"}
+    assert "the checks together did not end within 1 seconds of computing" in why
+    second = trial.run(rows)
+    assert {outcome.why for outcome in second.outcomes.values()} == {
+        "the submission has used up its 1 seconds of computing",
+        "it was not run, because an earlier check did not end",
+    }
+
+
+def test_profile_counts_the_workers(session: Session) -> None:
+    before = {step.name: step.times for step in session.timings.steps()}
+    Trial(session, {"attention.py": BURN}).run([row for row in session.rows if row.task == "causal_mask"])
+    after = {step.name: step.times for step in session.timings.steps()}
+    for name in ("start a worker", "run the rows of a worker", "end a worker"):
+        assert after[name] == before.get(name, 0) + 2  # public rows, then hidden ones
