@@ -13,6 +13,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from . import landlock, scratch, seccomp
@@ -28,7 +29,7 @@ class Caps:
 
     check_cpu_seconds: float
     check_wall_seconds: float
-    submission_cpu_seconds: int
+    submission_cpu_seconds: float
     memory_mib: int
     output_kib: int
 
@@ -118,7 +119,7 @@ def _limits(orders: Orders) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, scratch.FILE_MIB * MIB if orders.scratch else 0)
     _limit(resource.RLIMIT_NOFILE, 64)
-    _limit(resource.RLIMIT_CPU, orders.caps.submission_cpu_seconds, margin=1)  # SIGXCPU first, then SIGKILL
+    _limit(resource.RLIMIT_CPU, ceil(orders.caps.submission_cpu_seconds), margin=1)  # SIGXCPU first, then SIGKILL
     _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)
     if orders.uid is not None:  # for a user with other processes the count would be of all of them
         _limit(resource.RLIMIT_NPROC, 64)

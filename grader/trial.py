@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil
 
 from .collecting import RowId
 from .outcome import Outcome
@@ -25,8 +24,7 @@ class Trial:
 
     def __init__(self, session: Session, files: dict[str, str]) -> None:
         self._session, self._files = session, files
-        self._allowed = session.course.limits.submission_cpu_seconds
-        self._spent = 0.0
+        self._left: float = session.course.limits.submission_cpu_seconds
 
     def run(self, rows: Sequence[RowId], alone: str = "", watched: Sequence[str] = ()) -> Ran:
         """Public rows in one worker, then hidden ones in another: no hidden input can come back as a public value.
@@ -41,10 +39,7 @@ class Trial:
             endless = {row.task for row in rows if _ended(ran, row) == "timeout"}
             outcomes = {row.name: Outcome("timeout", why=NOT_RUN) for row in part if row.task in endless}
             to_run = [row for row in part if row.task not in endless]
-            if to_run and self._spent >= self._allowed:
-                why = f"the submission has used up its {self._allowed} seconds of computing"
-                outcomes |= {row.name: Outcome("timeout", why=why) for row in to_run}
-            elif to_run:
+            if to_run:
                 last = part is hidden or not hidden
                 found = self._part(to_run, alone, watched if last else ())
                 if found.loaded.ended != "values":
@@ -66,10 +61,9 @@ class Trial:
 
     def _part(self, rows: list[RowId], alone: str, watched: Sequence[str]) -> Ran:
         job = self._session.job([self._files], rows, alone, watched)
-        left = max(1, ceil(self._allowed - self._spent))
-        job = replace(job, caps=replace(job.caps, submission_cpu_seconds=left))
+        job = replace(job, caps=replace(job.caps, submission_cpu_seconds=self._left))
         results = run_job(self._session.students, job, timings=self._session.timings)
-        self._spent += results.cpu_seconds
+        self._left -= results.cpu_seconds
         if results.loaded.ended != "values":
             return Ran(results.loaded)
         return Ran(results.loaded, single(results, rows), results.calls, results.unwatched)

@@ -23,6 +23,7 @@ from .timings import Timings
 from .worker import Job, Run, ended_by_clock
 
 TIMEOUTS_ALLOWED = 2
+USED_UP = "it was not run, because the submission has used up its computing time"
 NOT_RUN = "it was not run, because an earlier check did not end"
 START_SECONDS = 30  # a worker that does not report by then is the grader's fault
 FIRST_USER, USERS, SLOTS = 200_000, 4096, 64  # uids that nobody has, another range for each zygote
@@ -184,7 +185,12 @@ def run_job(
     left = list(range(len(job.runs)))
     timeouts = 0
     while left:
-        part = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left]), timings or Timings())
+        allowed = job.caps.submission_cpu_seconds - cpu
+        if allowed <= 0:
+            outcomes |= {i: [Outcome("timeout", why=USED_UP)] for i in left}
+            break
+        caps = replace(job.caps, submission_cpu_seconds=allowed)
+        part = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left], caps=caps), timings or Timings())
         cpu += part.cpu_seconds
         if part.loaded.ended != "values":
             return Results(part.loaded, cpu_seconds=cpu)
@@ -231,6 +237,8 @@ def _one_worker(zygote: Zygote, job: Job, timings: Timings) -> Results:
         with timings.step("end a worker"):
             status, cpu = zygote.kill(pid)
     timings.add("run the rows of a worker", seconds, cpu)
+    if ended_by_clock(status) == signal.SIGXCPU:  # the kernel counts in ticks
+        cpu = max(cpu, job.caps.submission_cpu_seconds)
     if fate is not None and fate.ended == "crashed":
         fate = _died(status, job, fate)
     if fate is not None and not outcomes:
@@ -263,9 +271,9 @@ class _Frames:
 def _died(status: int, job: Job, fate: Outcome) -> Outcome:
     """Why a worker is gone, from its wait status."""
     if clock := ended_by_clock(status):
-        seconds = job.caps.check_cpu_seconds if clock == signal.SIGPROF else job.caps.submission_cpu_seconds
-        whose = "it did" if clock == signal.SIGPROF else "the checks together did"
-        return Outcome("timeout", why=f"{whose} not end within {seconds:g} seconds of computing")
+        if clock == signal.SIGXCPU:
+            return Outcome("timeout", why="the checks together took more computing time than a submission has")
+        return Outcome("timeout", why=f"it did not end within {job.caps.check_cpu_seconds:g} seconds of computing")
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
         return Outcome("crashed", why=f"the process was ended by {signal.Signals(os.WTERMSIG(status)).name}")
     if os.WIFEXITED(status):
