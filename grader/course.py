@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from .errors import BadRequest, suggest
 
 Table = TypeVar("Table")
+HIDDEN_FEEDBACK = ("property", "kind", "mistake")
 METHOD, KERNEL = "Tensor.", "aten."  # start an entry of `forbidden`: a method of any tensor, a kernel of torch's own
 TOML_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -28,6 +29,13 @@ class Limits:
     submission_cpu_seconds: int = 60
     memory_mib: int = 1024
     output_kib: int = 16
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a report says of a check that fails on hidden rows only: `property`, `kind` or `mistake`, each more."""
+
+    hidden: str = "mistake"
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class Course:
     root: Path
     title: str
     limits: Limits
+    feedback: Feedback
     modules: dict[str, Module]
 
     def module(self, name: str) -> Module:
@@ -107,14 +116,18 @@ def load_course(root: Path) -> Course:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest(f"{path}: {error}") from None
-    _known(data, {"title", "limits", "modules"}, "course.toml")
+    _known(data, {"title", "limits", "feedback", "modules"}, "course.toml")
     modules = {}
     for number, (name, table) in enumerate(_table(data, "modules", "course.toml").items(), 1):
         modules[name] = _module(name, number, table)
     limits = _fill(Limits, data.get("limits", {}), "course.toml [limits]")
     if not isinstance(data.get("title", ""), str):
         raise BadRequest(f"course.toml: 'title' must be str, got {data['title']!r}.")
-    return Course(root, data.get("title", ""), limits, modules)
+    feedback = _fill(Feedback, data.get("feedback", {}), "course.toml [feedback]")
+    if feedback.hidden not in HIDDEN_FEEDBACK:
+        choices = ", ".join(HIDDEN_FEEDBACK)
+        raise BadRequest(f"course.toml [feedback]: 'hidden' must be one of {choices}, got {feedback.hidden!r}.")
+    return Course(root, data.get("title", ""), limits, feedback, modules)
 
 
 def _module(name: str, number: int, table: Any) -> Module:

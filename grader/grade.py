@@ -162,7 +162,8 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
     better = better_of(findings, rows)
     worst = _worst(better)
     status, text, cause, drawn = worst.status, "", None, None
-    diagnosis = findings.diagnoses.get(first.task)
+    told = not worst.row.hidden or session.course.feedback.hidden == "mistake"
+    diagnosis = findings.diagnoses.get(first.task) if told else None
     if worst.status == "passed" and _worst(whole).status != "passed":
         cause, text = _cause(session, findings, first.task, _worst(whole))
     elif worst.mismatch is not None:
@@ -206,7 +207,8 @@ def message(session: Session, worst: Verdict, related: bool = True) -> str:
     """What went wrong in a row, in words; of a hidden row only that it did."""
     assert worst.mismatch is not None
     if worst.row.hidden:
-        return f"Right for the sizes and values in your kit; with others (not shown) {HIDDEN_FATE[worst.status]}."
+        fate = HIDDEN_FATE["failed" if session.course.feedback.hidden == "property" else worst.status]
+        return f"Right for the sizes and values in your kit; with others (not shown) {fate}."
     if worst.status == "missing" and worst.outcome.raised and worst.outcome.raised.kind == "NotImplementedError":
         return "Not written yet."
     text = explain(worst.mismatch, session.signatures[worst.row.task], related)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from grader.collect import Submission
+from grader.course import Feedback
 from grader.grade import Options, grade
 from grader.record import CheckRecord, SubmissionRecord
 from grader.session import Session
@@ -183,3 +184,15 @@ def test_repeated_grade_is_the_same_but_for_times(graded_source: Grade, referenc
         return replace(record, seconds=0.0, checks=checks)
 
     assert timeless(one) == timeless(other)
+
+
+@pytest.mark.parametrize(("chosen", "says"), [("property", "the result is wrong"), ("kind", "it raised an exception")])
+def test_instructor_chooses_what_is_said_of_hidden_rows(
+    session: Session, reference: str, chosen: str, says: str
+) -> None:
+    source = edited(reference, "    key = torch.arange(k_len", "    assert k_len != 9\n    key = torch.arange(k_len")
+    told = replace(session, course=replace(session.course, feedback=Feedback(chosen)))
+    failed = lost(grade(told, Submission("kim", {"attention.py": source}), "", Options()))
+    assert [check.name for check in failed] == ["check_causal_mask_longer_keys"]
+    assert failed[0].message == f"Right for the sizes and values in your kit; with others (not shown) {says}."
+    assert failed[0].diagnosis is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.course import Course, Limits, Module, Task
+from grader.course import Course, Feedback, Limits, Module, Task
 from grader.picture import draw, histogram
 from grader.record import STATUSES, CheckRecord, Diagnosis, Picture, SubmissionRecord
 from grader.report import write_reports
@@ -23,7 +23,7 @@ MODULE = Module(
     },
     name="attention",
 )
-COURSE = Course(Path(), "Language models", Limits(), {"attention": MODULE})
+COURSE = Course(Path(), "Language models", Limits(), Feedback(), {"attention": MODULE})
 HOSTILE = (
     "<script>alert(1)</script></details></pre>\"'><img src=//evil.example/x onerror=x> \x1b[31m\u202e\u200b{{ 7*7 }}"
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from grader.course import Course, Limits, Module, Task, load_course
+from grader.course import Course, Feedback, Limits, Module, Task, load_course
 from grader.errors import BadRequest
 
 pytest.importorskip("libcst")
@@ -176,7 +176,7 @@ def body_lines(code: str) -> set[str]:
 def course(tmp_path: Path) -> Course:
     (tmp_path / "reference").mkdir()
     (tmp_path / "reference" / "scales.py").write_text(REFERENCE, encoding="utf-8")
-    return Course(tmp_path, "Scales", Limits(), {"scales": module_with("scale", "Scale")})
+    return Course(tmp_path, "Scales", Limits(), Feedback(), {"scales": module_with("scale", "Scale")})
 
 
 def test_stub_keeps_signatures_and_drops_bodies_helpers_and_imports() -> None:
