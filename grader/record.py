@@ -2,9 +2,12 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .errors import BadRequest
 
 SCHEMA = 1
 
@@ -89,11 +92,19 @@ def _check(values: dict[str, Any]) -> CheckRecord:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that a reader sees the old text or the new, never half of it.
+
+    Raises:
+        BadRequest: the disk is full, or the folder may not be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise BadRequest(f"{path} cannot be written: {why}. The same command goes on where it stopped.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -62,6 +62,19 @@ def test_killed_run_ends_like_one_that_was_not(sample_class: Path, tmp_path: Pat
     assert len(records(tmp_path / "whole")) == len(SAMPLES)
 
 
+@pytest.mark.slow
+def test_run_whose_zygote_dies_says_so_and_is_finished_by_the_next(sample_class: Path, tmp_path: Path) -> None:
+    folder = copied(sample_class, tmp_path / "class")
+    assert start(tmp_path / "whole", folder).wait(timeout=120) == 0
+    run = start(tmp_path / "out", folder)
+    while not records(tmp_path / "out"):
+        time.sleep(0.05)
+    os.kill(family(run.pid)[1], signal.SIGKILL)
+    assert run.wait(timeout=60) == 3
+    assert start(tmp_path / "out", folder).wait(timeout=120) == 0
+    assert records(tmp_path / "out") == records(tmp_path / "whole")
+
+
 def test_nothing_outlives_a_killed_judge(tmp_path: Path) -> None:
     (tmp_path / "endless.py").write_text("import time\nwhile True: time.sleep(0.1)\n")
     run = start(tmp_path / "out", tmp_path / "endless.py")

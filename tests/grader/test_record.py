@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from grader.errors import BadRequest
 from grader.record import SCHEMA, CheckRecord, Diagnosis, Picture, SubmissionRecord, from_json, write_whole
 
 PASSED = CheckRecord("check_sums", "softmax", "passed", 6.0, 6.0, "", None, 0.001, 0.002, "Rows sum to one.")
@@ -112,7 +113,7 @@ def test_old_file_stays_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(BadRequest, match=r"grades\.csv cannot be written: No space left on device\. The same command"):
         write_whole(path, "new text")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["grades.csv"]
