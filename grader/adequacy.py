@@ -1,5 +1,6 @@
 """Proof that the checks are good: every mutant is killed by a public row and named, every right answer passes."""
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,13 +11,17 @@ from .assemble import GIVEN_FOLDER
 from .collect import Submission
 from .compare import same_output
 from .course import Course, Module
-from .grade import Findings, Options, look_into
-from .mutants import Mutant, apply
+from .diagnose import diagnose
+from .grade import Options, look_into
+from .mutants import Mutant
+from .outcome import Outcome
 from .run import jobs_by_default
+from .screen import screen
 from .session import Known, Session, open_session
 
 ILL_CONDITIONED = 200  # times u·scale: beyond it the tolerance says little
 NAMED_SHARE = 0.9
+BATCH = 16  # mutants that share a worker
 
 
 @dataclass(frozen=True)
@@ -70,60 +75,76 @@ class Proof:
         ]
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A mutant's outcomes as a whole file and, for tasks that failed, with given below them; what it was called."""
+
+    mutant: Mutant
+    whole: dict[str, Outcome]
+    alone: dict[str, Outcome]
+    called: str
+
+
 def prove(course: Course, module: Module, seed: int) -> Proof:
     """Run every mutant and every right implementation of a module through the grader."""
     with open_session(course, module, seed) as session, ThreadPoolExecutor(jobs_by_default()) as pool:
-        right = _right_implementations(course, module)
-        results = list(pool.map(lambda item: _failures(session, *item), right.items()))
-        findings = list(pool.map(lambda mutant: _mutant(session, mutant), session.mutants))
-        killed = {m.name: _killers(found) for m, found in zip(session.mutants, findings, strict=True)}
-        called = {m.name: _called(found) for m, found in zip(session.mutants, findings, strict=True)}
-        named = [name for name in killed if called[name] == name]
+        mutants = session.mutants
+        batches = [mutants[i : i + BATCH] for i in range(0, len(mutants), BATCH)]
+        tried = [one for batch in pool.map(lambda batch: _tried(session, batch), batches) for one in batch]
+        named = [one.mutant.name for one in tried if one.called == one.mutant.name]
         return Proof(
             module=module.name,
             checks=list(dict.fromkeys(row.check for row in session.rows)),
-            killed_by=killed,
+            killed_by={one.mutant.name: killers(session, one.whole) for one in tried},
             named=named,
-            named_as={name: called[name] for name in killed if name not in named},
-            wrongly_failed=dict(zip(right, results, strict=True)),
+            named_as={one.mutant.name: one.called for one in tried if one.mutant.name not in named},
+            wrongly_failed=wrongly_failed(session),
             ill_conditioned=_ill_conditioned(session),
             dead_weight=_dead_weight(session),
         )
 
 
-def _right_implementations(course: Course, module: Module) -> dict[str, Path]:
-    folders = [course.root / "reference", course.root / GIVEN_FOLDER]
-    files = [folder / f"{module.name}.py" for folder in folders]
-    files += sorted((course.root / "tests" / "styles" / module.name).glob("*.py"))
-    return {str(file.relative_to(course.root)): file for file in files}
+def wrongly_failed(session: Session) -> dict[str, list[str]]:
+    """Every right implementation of the module → the rows that it fails."""
+    root, module = session.course.root, session.module.name
+    files = [root / folder / f"{module}.py" for folder in ("reference", GIVEN_FOLDER)]
+    files += sorted((root / "tests" / "styles" / module).glob("*.py"))
+    return {str(file.relative_to(root)): _failures(session, file) for file in files}
 
 
-def _failures(session: Session, name: str, file: Path) -> list[str]:
+def _failures(session: Session, file: Path) -> list[str]:
     source = {f"{session.module.name}.py": file.read_text(encoding="utf-8")}
-    status, problem, findings = look_into(session, Submission(name, source), Options(ban=False))
+    status, problem, findings = look_into(session, Submission(file.stem, source), Options(ban=False))
     if findings is None:
         return [f"{status}: {problem}"]
     return [verdict.row.name for verdict in findings.whole.values() if verdict.status != "passed"]
 
 
-def _mutant(session: Session, mutant: Mutant) -> Findings | None:
-    file = f"{session.module.name}.py"
-    submission = Submission(mutant.name, {file: apply(mutant, session.reference[file])})
-    return look_into(session, submission, Options(ban=False))[2]
-
-
-def _killers(findings: Findings | None) -> list[str]:
+def killers(session: Session, outcomes: Mapping[str, Outcome]) -> list[str]:
     """The checks that tell a mutant from the reference by a public row."""
-    if findings is None:
-        return []
-    lost = [verdict.row for verdict in findings.whole.values() if verdict.status != "passed"]
+    lost = [row for row in session.rows if not session.passes(row.name, outcomes[row.name])]
     return list(dict.fromkeys(row.check for row in lost if not row.hidden))
 
 
-def _called(findings: Findings | None) -> str:
+def _tried(session: Session, mutants: Sequence[Mutant]) -> list[Tried]:
+    """Grade some mutants as submissions are graded, but many in a worker."""
+    whole = session.outcomes(mutants, session.rows)
+    alone: list[dict[str, Outcome]] = [{} for _ in mutants]
+    for task in session.module.tasks:
+        rows = [row for row in session.rows if row.task == task]
+        failed = [i for i, found in enumerate(whole) if not all(session.passes(r.name, found[r.name]) for r in rows)]
+        below = session.module.below(task)
+        again = session.outcomes([mutants[i] for i in failed], rows, task) if below else [whole[i] for i in failed]
+        for i, outcomes in zip(failed, again, strict=True):
+            alone[i] |= {row.name: outcomes[row.name] for row in rows}
+    return [Tried(*one, _called(session, *one)) for one in zip(mutants, whole, alone, strict=True)]
+
+
+def _called(session: Session, mutant: Mutant, whole: dict[str, Outcome], alone: dict[str, Outcome]) -> str:
     """Every mutant that the diagnosis names; one that is also called something else is not named."""
-    names = {diagnosis.mutant for diagnosis in findings.diagnoses.values()} if findings else set()
-    return " and ".join(sorted(names))
+    shared = screen(session.mutated(mutant), session.module).shared
+    found = diagnose(session, whole, alone, shared).values()
+    return " and ".join(sorted({diagnosis.mutant for diagnosis in found}))
 
 
 def _ill_conditioned(session: Session) -> list[str]:

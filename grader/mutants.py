@@ -72,7 +72,7 @@ def apply(mutant: Mutant, source: str) -> str:
         compile(changed, mutant.name, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         raise BadRequest(f"mutant '{mutant.name}': the changed source does not compile: {error}") from None
-    if ast.dump(ast.parse(changed)) == ast.dump(ast.parse(source)):
+    if ast.dump(_find(mutant, changed)) == ast.dump(node):
         raise BadRequest(f"mutant '{mutant.name}': it does not change {mutant.symbol}.")
     return changed
 

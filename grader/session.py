@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 from .assemble import GIVEN_FOLDER, from_folder, only
@@ -12,7 +12,7 @@ from .axes import Signature, signatures
 from .collecting import RowId
 from .compare import compare
 from .course import Course, Module
-from .errors import BadRequest
+from .errors import BadRequest, GraderFault
 from .expected import NATIVE, Expected, expect
 from .isolation import LEVELS, not_dumpable
 from .mutants import Mutant, apply, load_mutants
@@ -50,6 +50,7 @@ class Session:
     expected: dict[str, Expected] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)
     _known: dict[str, list[Known]] = field(default_factory=dict)
+    _mutated: dict[str, str] = field(default_factory=dict)
     _whole: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -104,24 +105,36 @@ class Session:
         """A mutant's outcome on every row of the module, computed when its own task has been recognised."""
         with self._lock:
             if mutant.name not in self._whole:
-                results = run_job(self.trusted, self.job([self._mutated(mutant)], self.rows))
-                self._whole[mutant.name] = single(results, self.rows)
+                [self._whole[mutant.name]] = self.outcomes([mutant], self.rows)
             return self._whole[mutant.name]
+
+    def outcomes(self, mutants: Sequence[Mutant], rows: Sequence[RowId], alone: str = "") -> list[dict[str, Outcome]]:
+        """Each mutant's outcomes of some rows. They share a worker: nothing has to be kept from our own code."""
+        if not (mutants and rows):
+            return [{} for _ in mutants]
+        job = self.job([self.reference | {self._file: self.mutated(mutant)} for mutant in mutants], rows, alone)
+        seconds = job.caps.submission_cpu_seconds * len(mutants)
+        job = replace(job, caps=replace(job.caps, submission_cpu_seconds=seconds))
+        results = run_job(self.trusted, job, timeouts_allowed=len(job.runs))
+        if results.loaded.ended != "values":
+            raise GraderFault(f"one of the mutants {', '.join(m.name for m in mutants)} does not import")
+        outcomes = iter(results.outcomes)
+        return [{row.name: next(outcomes)[-1] for row in rows} for _ in mutants]
 
     def _run_mutants(self, task: str) -> list[Known]:
         mutants = [mutant for mutant in self.mutants if mutant.task == task]
-        rows = [row for row in self.rows if row.task == task]
-        job = self.job([self._mutated(mutant) for mutant in mutants], rows, alone=task)
-        outcomes = iter(run_job(self.trusted, job, timeouts_allowed=len(job.runs)).outcomes if mutants else ())
+        found = self.outcomes(mutants, [row for row in self.rows if row.task == task], alone=task)
         known = []
-        for mutant in mutants:
-            alone = {row.name: next(outcomes)[-1] for row in rows}
+        for mutant, alone in zip(mutants, found, strict=True):
             fails = frozenset(name for name, outcome in alone.items() if not self.passes(name, outcome))
             known.append(Known(mutant, alone, fails))
         return known
 
-    def _mutated(self, mutant: Mutant) -> dict[str, str]:
-        return self.reference | {self._file: apply(mutant, self.reference[self._file])}
+    def mutated(self, mutant: Mutant) -> str:
+        """The reference file with the mistake in it."""
+        if mutant.name not in self._mutated:
+            self._mutated[mutant.name] = apply(mutant, self.reference[self._file])
+        return self._mutated[mutant.name]
 
 
 def single(results: Results, rows: Sequence[RowId]) -> dict[str, Outcome]:

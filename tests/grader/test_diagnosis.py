@@ -14,6 +14,7 @@ from grader.mutants import Mutant, apply
 from grader.record import SubmissionRecord
 from grader.session import open_session
 
+pytestmark = pytest.mark.slow
 STYLES = Path(__file__).resolve().parents[1] / "styles"
 MODULES = sorted(load_course(find_root()).modules)
 Grade = Callable[[dict[str, Any]], SubmissionRecord]
