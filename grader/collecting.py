@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,11 @@ def row_id(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
     )
 
 
-def collect_checks(check_file: Path) -> list[Collected]:
-    """Every row of a check file, in file order.
+def collect_checks(check_files: Sequence[Path]) -> list[Collected]:
+    """Every row of some check files of one folder, in file order.
 
     Raises:
-        BadRequest: pytest cannot collect the file.
+        BadRequest: pytest cannot collect the files.
     """
     import pytest
 
@@ -99,15 +99,16 @@ def collect_checks(check_file: Path) -> list[Collected]:
 
     options = ["--collect-only", "-qq", "--strict-markers", "--assert=plain"]
     plugins = ["-p", "grader.plugin", "-p", "no:cacheprovider"]
-    settings = ["-c", os.devnull, "--rootdir", str(check_file.parent)]
+    settings = ["-c", os.devnull, "--rootdir", str(check_files[0].parent)]
     names = ["-o", "python_files=check_*.py", "-o", "python_functions=check_*"]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = pytest.main([*options, *plugins, *settings, *names, str(check_file)], plugins=[Catcher()])
+        code = pytest.main([*options, *plugins, *settings, *names, *map(str, check_files)], plugins=[Catcher()])
     if code != pytest.ExitCode.OK:
-        raise BadRequest(f"{check_file} cannot be collected (pytest says {code}): {said.getvalue().strip()[-500:]}")
+        what = ", ".join(map(str, check_files))
+        raise BadRequest(f"{what} cannot be collected (pytest says {code}): {said.getvalue().strip()[-500:]}")
     names_found = {collected.row.check for collected in found}
-    for name in hidden_rows(check_file):
-        if name not in names_found:
-            raise BadRequest(f"The hidden rows of {check_file.name} are for '{name}'.{suggest(name, names_found)}")
+    for file in check_files:
+        for name in hidden_rows(file).keys() - names_found:
+            raise BadRequest(f"The hidden rows of {file.name} are for '{name}'.{suggest(name, names_found)}")
     return found

@@ -87,8 +87,16 @@ class Course:
             raise BadRequest(f"There is no module '{name}'.{suggest(name, self.modules)}")
         return self.modules[name]
 
-    def checks_file(self, module: str) -> Path:
-        return self.root / "tests" / "checks" / f"check_{module}.py"
+    def check_files(self, module: str) -> list[Path]:
+        """check_MODULE.py, or check_MODULE_PART.py for each part of a long one."""
+        folder = self.root / "tests" / "checks"
+        return sorted([*folder.glob(f"check_{module}.py"), *folder.glob(f"check_{module}_*.py")])
+
+    def module_of(self, check_file: Path) -> Module:
+        for module in self.modules.values():
+            if check_file in self.check_files(module.name):
+                return module
+        raise BadRequest(f"{check_file.name} is for no module of course.toml; check_MODULE.py was expected.")
 
     def source(self, folder: str, module: str) -> str:
         return (self.root / folder / f"{module}.py").read_text(encoding="utf-8")

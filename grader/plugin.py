@@ -109,7 +109,7 @@ class Grading:
         from .session import open_session
 
         course = load_course(find_root(check_file.parent))
-        module = course.module(check_file.stem.removeprefix("check_"))
+        module = course.module_of(check_file)
         option = self._config.getoption
         found = collect(self._path(course, module), module.name, module.upstream)
         if len(found) != 1:

@@ -164,13 +164,13 @@ def open_session(
         BadRequest: the machine cannot give the isolation level.
         BadRequest: a check is of a task that course.toml does not list, or a task has no check.
     """
-    check_file = course.checks_file(module.name)
-    if not check_file.is_file():
-        raise BadRequest(f"There are no checks for {module.name}: {check_file} does not exist.")
+    check_files = course.check_files(module.name)
+    if not check_files:
+        raise BadRequest(f"There are no checks for {module.name}: tests/checks/check_{module.name}.py does not exist.")
     secret = course.root / "reference" / f"{module.name}.py"
     not_dumpable()
     timings = timings or Timings()
-    students, trusted = (Zygote(check_file, secret, skip) for _ in range(2))
+    students, trusted = (Zygote(check_files, secret, skip) for _ in range(2))
     try:
         with timings.step("import torch and the checks"):
             _ = students.rows, trusted.rows
@@ -187,10 +187,9 @@ def open_session(
             reference=reference,
             signatures=signatures(reference[f"{module.name}.py"]),
             mutants=mutants,
-            rows=students.rows,
+            rows=_in_order(students.rows, module),
             timings=timings,
         )
-        _same_tasks(session)
         _require(session, require)
         warm = session.job([session.given], session.rows)
         with timings.step("warm up on given"), ThreadPoolExecutor(2) as pool:
@@ -209,9 +208,11 @@ def _require(session: Session, wanted: str) -> None:
         raise BadRequest(f"--require-isolation {wanted}: this machine gives {'; '.join(found.describe())}.")
 
 
-def _same_tasks(session: Session) -> None:
-    checked = {row.task for row in session.rows}
-    for task in checked - set(session.module.tasks):
-        raise BadRequest(f"A check grades '{task}', which course.toml does not list under {session.module.name}.")
-    for task in set(session.module.tasks) - checked:
-        raise BadRequest(f"course.toml gives points for '{task}' of {session.module.name}, but no check grades it.")
+def _in_order(rows: list[RowId], module: Module) -> list[RowId]:
+    """The rows of every task of the module, in the order of course.toml."""
+    checked, tasks = {row.task for row in rows}, list(module.tasks)
+    for task in checked - set(tasks):
+        raise BadRequest(f"A check grades '{task}', which course.toml does not list under {module.name}.")
+    for task in set(tasks) - checked:
+        raise BadRequest(f"course.toml gives points for '{task}' of {module.name}, but no check grades it.")
+    return sorted(rows, key=lambda row: tasks.index(row.task))

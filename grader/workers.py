@@ -59,7 +59,7 @@ class Isolation:
 class Zygote:
     """A warm process to fork workers from; `rows` are the checks it found."""
 
-    def __init__(self, check_file: Path, secret: Path, skip: Sequence[str] = ()) -> None:
+    def __init__(self, check_files: Sequence[Path], secret: Path, skip: Sequence[str] = ()) -> None:
         ours, theirs = socket.socketpair()
         environment = dict.fromkeys(THREADS, "1") | {
             "PATH": os.defpath,
@@ -68,7 +68,8 @@ class Zygote:
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONHASHSEED": "0",  # the order of a set must not differ from one run to the next
         }
-        setting = {"check_file": str(check_file), "secret": str(secret), "judge": os.getpid(), "skip": list(skip)}
+        files = [str(file) for file in check_files]
+        setting = {"check_files": files, "secret": str(secret), "judge": os.getpid(), "skip": list(skip)}
         command = [sys.executable, "-s", "-P", "-B", "-m", "grader.zygote", str(theirs.fileno()), json.dumps(setting)]
         self._process = subprocess.Popen(
             command,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Setting:
     """What the judge tells a zygote at its start. None of it is secret."""
 
-    check_file: str
+    check_files: tuple[str, ...]  # in one folder
     secret: str  # the path of the reference: the canaries try to read it
     judge: int  # pid
     skip: tuple[str, ...] = ()  # layers to leave out
@@ -42,11 +42,12 @@ class Zygote:
         self.sock = sock
         self.setting = setting
         self.pid = os.getpid()  # as the machine sees it, before the namespaces
-        check_folder = Path(setting.check_file).parent
+        check_files = [Path(file) for file in setting.check_files]
+        check_folder = check_files[0].parent
         self.ground: Ground = isolation.prepare(check_folder, Path(setting.secret), setting.skip)
         from .collecting import collect_checks, names_of
 
-        self.checks: dict[str, Collected] = {c.row.name: c for c in collect_checks(Path(setting.check_file))}
+        self.checks: dict[str, Collected] = {c.row.name: c for c in collect_checks(check_files)}
         namespaced = isolation.NAMESPACES not in self.ground.absent
         if namespaced:
             namespaces.hide(str(check_folder))

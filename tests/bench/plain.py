@@ -1,23 +1,24 @@
 """The rival: the rows of the checks as a plain pytest file, which a course would write without the grader.
 
-rival.py copies this file beside `check_attention.py` and `rows.pt`; SUBMISSION names the file under test. The check
+rival.py copies this file beside the check files and `rows.pt`; SUBMISSION names the file under test. The check
 functions are the grader's own, called with the same inputs; what they return is compared by assert_close.
 """
 
 import builtins
+import importlib
 import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import check_attention as checks
 import pytest
 import torch
 from torch import Tensor
 
 from grader.rng import Rng
 
+CHECKS = [importlib.import_module(file.stem) for file in sorted(Path(__file__).parent.glob("check_*.py"))]
 ROWS = torch.load(Path(__file__).with_name("rows.pt"), weights_only=True)
 
 
@@ -35,7 +36,8 @@ def impl() -> ModuleType:
 @pytest.mark.parametrize("name", ROWS)
 def test_row(name: str, impl: ModuleType) -> None:
     row = ROWS[name]
-    check, rng = getattr(checks, row["check"]), Rng(row["seed"])
+    check = next(getattr(file, row["check"]) for file in CHECKS if hasattr(file, row["check"]))
+    rng = Rng(row["seed"])
     if row["raises"]:
         with pytest.raises(getattr(builtins, row["raises"])):
             check(impl, rng, **row["arguments"])

@@ -36,10 +36,11 @@ def prepare(root: Path, folder: Path) -> Path:
     course = load_course(root)
     module = course.module("attention")
     reference = load(from_folder(course, module, "reference"), "attention")
-    checks = course.checks_file("attention")
+    checks = course.check_files("attention")
     rows = {found.row.name: _row(found, reference) for found in collect_checks(checks)}
     torch.save(rows, folder / "rows.pt")
-    shutil.copy(checks, folder)
+    for file in checks:
+        shutil.copy(file, folder)
     file = Path(shutil.copy(Path(__file__).with_name("plain.py"), folder))
     right = run(file, root / "reference" / "attention.py")
     if right.code != 0:

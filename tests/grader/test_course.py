@@ -66,8 +66,9 @@ def test_real_course_numbers_its_tasks_by_week_and_order() -> None:
 def test_real_course_has_a_reference_and_a_check_file_for_every_module() -> None:
     course = load_course(ROOT)
     for name in course.modules:
-        assert course.checks_file(name) == ROOT / "tests" / "checks" / f"check_{name}.py"
-        assert course.checks_file(name).is_file()
+        files = course.check_files(name)
+        assert files
+        assert {course.module_of(file).name for file in files} == {name}
         assert course.source("reference", name) == (ROOT / "reference" / f"{name}.py").read_text(encoding="utf-8")
 
 
@@ -293,7 +294,7 @@ def test_collect_checks_finds_every_row_in_file_order(tmp_path: Path, monkeypatc
         "@graded('aim')\ndef check_aim(impl):\n    '''It aims.'''\n\n"
         "def check_without_a_mark():\n    pass\n"
     )
-    found = collect_checks(tmp_path / "check_collected_toy.py")
+    found = collect_checks([tmp_path / "check_collected_toy.py"])
     monkeypatch.delitem(sys.modules, "check_collected_toy", raising=False)
     assert [check.row.name for check in found] == ["check_half[1]", "check_half[hidden-1]", "check_aim"]
     assert [check.arguments for check in found] == [{"size": 3}, {"size": 9}, {}]
@@ -306,7 +307,7 @@ def test_collect_checks_says_why_a_file_cannot_be_collected(tmp_path: Path, monk
     path = tmp_path / "check_broken_toy.py"
     path.write_text("import nothing_of_that_name\n")
     with pytest.raises(BadRequest, match=r"(?s)check_broken_toy\.py cannot be collected.*nothing_of_that_name"):
-        collect_checks(path)
+        collect_checks([path])
 
 
 def test_gradients_are_those_of_the_weighted_sum() -> None:

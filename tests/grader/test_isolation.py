@@ -29,7 +29,7 @@ def probe(course: Course) -> Iterator[Callable[..., Isolation]]:
 
     def run(*skip: str) -> Isolation:
         secret = course.root / "reference" / "attention.py"
-        opened.append(Zygote(course.checks_file("attention"), secret, skip))
+        opened.append(Zygote(course.check_files("attention"), secret, skip))
         return opened[-1].probe(Caps(**asdict(course.limits)))
 
     yield run

@@ -36,7 +36,7 @@ def save(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Save]:
 
     def run(skip: tuple[str, ...], *lines: str) -> list[Outcome]:
         if skip not in opened:
-            opened[skip] = Zygote(folder / "check_saving.py", folder / "secret", skip)
+            opened[skip] = Zygote([folder / "check_saving.py"], folder / "secret", skip)
             stack.callback(opened[skip].close)
         source = "import os\ndef save(scratch, size):\n" + "".join(f"    {line}\n" for line in lines)
         runs = [Run(row.name, row.task, 0, [(False, 0)]) for row in opened[skip].rows]
@@ -92,7 +92,7 @@ def test_folders_nested_too_deeply_are_removed_all_the_same(save: Save) -> None:
 
 def test_report_says_where_the_disk_could_fill(tmp_path: Path) -> None:
     tmp_path.joinpath("check_saving.py").write_text(CHECKS)
-    zygote = Zygote(tmp_path / "check_saving.py", tmp_path / "secret", ("namespaces",))
+    zygote = Zygote([tmp_path / "check_saving.py"], tmp_path / "secret", ("namespaces",))
     with ExitStack() as stack:
         stack.callback(zygote.close)
         assert "not protected: disk space" in zygote.probe(CAPS).describe()
