@@ -132,8 +132,8 @@ def handouts(
     from .course import find_root, load_course
     from .site import build_site
 
-    pages = build_site(load_course(find_root()), out)
-    typer.echo(f"wrote {len(pages)} pages; begin with {pages[0]}")
+    for page in build_site(load_course(find_root()), out):
+        typer.echo(f"wrote {page}")
 
 
 @app.command()

@@ -161,8 +161,10 @@ def _policy(table: Any) -> Policy:
         parts = f"{policy.functionality:g} and {policy.clarity:g}"
         raise BadRequest(f"{where}: 'functionality' and 'clarity' must sum to 100, got {parts}.")
     for name, value in vars(policy).items():
-        if value < 0 or (name == "late_percent" and value > 100):
-            raise BadRequest(f"{where}: '{name}' must be {'0 to 100' if name == 'late_percent' else '0 or more'}, got {value:g}.")
+        if value < 0:
+            raise BadRequest(f"{where}: '{name}' must be 0 or more, got {value:g}.")
+    if policy.late_percent > 100:
+        raise BadRequest(f"{where}: 'late_percent' must be at most 100, got {policy.late_percent:g}.")
     return policy
 
 
@@ -177,7 +179,8 @@ def _module(name: str, table: Any) -> Module:
                 near = suggest(str(used), tasks) if tasks else ""
                 raise BadRequest(f"{at}: uses '{used}', which is not a task listed above it.{near}")
         tasks[task] = made
-    module = _fill(Module, {**table, "tasks": tasks}, where, name=name)
+    dates = {key: str(table[key]) for key in ("start", "due") if type(table.get(key)) is date}  # TOML has dates, too
+    module = _fill(Module, {**table, **dates, "tasks": tasks}, where, name=name)
     for key, day in (("start", module.start), ("due", module.due)):
         if day and not _is_date(day):
             raise BadRequest(f"{where}: '{key}' must be a date such as '2026-10-01', got {day!r}.")

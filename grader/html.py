@@ -95,9 +95,7 @@ def submission_page(record: SubmissionRecord, course: Course, module: Module, al
     """The page of one submission; `alone` when the results are of this module only."""
     tasks = task_results(record, module)
     words = _present(check.status for check in record.checks)
-    return render(
-        "submission.html", course=course, module=module, record=record, tasks=tasks, words=words, alone=alone
-    )
+    return render("submission.html", course=course, module=module, record=record, tasks=tasks, words=words, alone=alone)
 
 
 def course_page(records: list[SubmissionRecord], course: Course, modules: list[Module]) -> str:

@@ -7,6 +7,7 @@ its text in small letters with hyphens. The markup of the page itself is escaped
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from .errors import BadRequest
@@ -21,13 +22,16 @@ try:
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import get_lexer_by_name
 except ImportError as error:
-    raise BadRequest(f"Building the handouts needs {error.name}; run: pip install -e '.[docs]'") from None
+    package = str(error.name).partition(".")[0]
+    raise BadRequest(f"Building the handouts needs {package}; run: pip install -e '.[docs]'") from None
 
 TASK = re.compile(r"(\d+\.\d+) (\w+)")  # the heading of a task's section: 1.4 attention_weights
 EFFORT = re.compile(r"\d+ points ·")  # begins the line below it
 NUMBER = re.compile(r"(?<![\d.])\d+\.\d+(?![\d.]*\d)")
 SYMPTOMS = "what goes wrong"  # begins the heading above the table of symptoms
 UPRIGHT = re.compile(r'(?:<mi mathvariant="normal">[^<]+</mi>){2,}')
+PRIMED = re.compile(r"<msup>(<mi>[^<]</mi>)<mi>(&#x02032;)</mi></msup>")
+FUNCTION = re.compile(r"(<mi>[a-z]{2,}</mi>)(?=<m(?:i|n|sub|sup|subsup|frac|sqrt|over)\b)")
 FOCUSABLE = 'class="scroll" tabindex="0" role="group"'
 
 
@@ -73,7 +77,9 @@ def render(text: str) -> Document:
     pictures = [str(token.attrs["src"]) for token in _inline(tokens) if token.type == "image"]
     tokens = _with_figures(tokens)
     first = next((i for i, token in enumerate(tokens) if token.type == "heading_open"), len(tokens))
-    intro, sections = (Markup(parser.renderer.render(part, parser.options, {})) for part in (tokens[:first], tokens[first:]))
+    intro, sections = (
+        Markup(parser.renderer.render(part, parser.options, {})) for part in (tokens[:first], tokens[first:])
+    )
     return Document(title, intro, sections, headings, pictures)
 
 
@@ -120,13 +126,19 @@ def _parts(tex: str) -> list[str]:
 
 
 def _mathml(tex: str, display: str) -> str:
+    """MathML for one formula, and what the converter leaves open put right."""
     try:
         formula = convert(tex, display=display)
     except Exception as error:  # the converter has a dozen kinds of its own, and raises IndexError as well
         raise BadRequest(f"the formula ${tex}$ cannot be set: {type(error).__name__} {error}".rstrip()) from error
     if "\\" in formula:
-        raise BadRequest(f"the formula ${tex}$ has a command that cannot be set: {formula[formula.index(chr(92)) :][:20]}")
-    return UPRIGHT.sub(lambda word: f"<mi>{re.sub('<[^>]*>', '', word[0])}</mi>", formula)
+        raise BadRequest(
+            f"the formula ${tex}$ has a command that cannot be set: {formula[formula.index(chr(92)) :][:20]}"
+        )
+    formula = PRIMED.sub(r'<mrow>\1<mo lspace="0" rspace="0">\2</mo></mrow>', formula)  # the sign is raised already
+    formula = formula.replace("<mo>&#x0221E;</mo>", "<mi>&#x0221E;</mi>")
+    formula = UPRIGHT.sub(lambda word: f"<mi>{re.sub('<[^>]*>', '', word[0])}</mi>", formula)  # one word, not letters
+    return FUNCTION.sub(r'\1<mspace width="0.17em"></mspace>', formula)  # log x
 
 
 # --- headings and links ---
@@ -159,7 +171,7 @@ def _link_pages(tokens: list[Token]) -> None:
 def _link_numbers(tokens: list[Token], anchors: dict[str, str]) -> None:
     """The numbers of tasks lead to their sections, below the heading of a task and in the table of symptoms."""
     below_symptoms = False
-    for opening, token in zip(tokens, tokens[1:], strict=False):
+    for opening, token in pairwise(tokens):
         if opening.type == "heading_open" and opening.tag == "h2":
             below_symptoms = token.content.lower().startswith(SYMPTOMS)
         effort = opening.type == "paragraph_open" and EFFORT.match(token.content) is not None

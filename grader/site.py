@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 from posixpath import normpath
 
@@ -98,16 +98,15 @@ def _write_style(out: Path) -> None:
     templates = Path(__file__).parent / "templates"
     style = "\n".join((templates / name).read_text(encoding="utf-8") for name in STYLES)
     (out / "style.css").write_text(style, encoding="utf-8")
-    try:
-        with as_file(files(FONT[0]) / FONT[1]) as font:
-            shutil.copyfile(font, out / "math.ttf")
-    except ModuleNotFoundError as error:
-        raise BadRequest(f"Building the handouts needs {error.name}; run: pip install -e '.[docs]'") from None
+    package = find_spec(FONT[0])
+    if package is None or package.origin is None:
+        raise BadRequest(f"Building the handouts needs {FONT[0]}; run: pip install -e '.[docs]'")
+    shutil.copyfile(Path(package.origin).parent / FONT[1], out / "math.ttf")
 
 
 def _day(text: str) -> str:
-    """2026-10-01 as Thu 1 Oct 2026, whatever the locale."""
+    """2026-10-01 as Thu 1 Oct, whatever the locale."""
     day = date.fromisoformat(text)
     weekday = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[day.weekday()]
     month = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")[day.month - 1]
-    return f"{weekday} {day.day} {month} {day.year}"
+    return f"{weekday} {day.day} {month}"
