@@ -107,8 +107,8 @@ def _import_or_constant(statement: Statement, needed: set[str]) -> Statement | N
     node = statement.body[0]
     if not isinstance(node, Import):
         return statement if needed & _names(statement, ast.Store) else None
-    if isinstance(node, cst.ImportFrom) and node.module and node.module.value == "__future__":
-        return statement
+    if isinstance(node, cst.ImportFrom) and (node.relative or (node.module and node.module.value == "__future__")):
+        return statement  # an earlier module is there to be built on, also where no signature names it
     if isinstance(node.names, cst.ImportStar):
         return None
     names = [alias for alias in node.names if _bound(alias) in needed]

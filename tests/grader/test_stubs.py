@@ -31,6 +31,8 @@ from collections.abc import (
 import numpy as np
 from numpy.typing import NDArray
 
+from .shapes import area, perimeter
+
 # Used in a signature, so it stays.
 FACTOR = 2.0
 LIMIT = math.sqrt(FACTOR)  # SECRET: used in bodies only
@@ -97,6 +99,8 @@ from collections.abc import (
 )
 
 from numpy.typing import NDArray
+
+from .shapes import area, perimeter
 
 # Used in a signature, so it stays.
 FACTOR = 2.0
