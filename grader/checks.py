@@ -1,4 +1,4 @@
-"""What a check file imports: the mark `graded`, and `gradients`.
+"""What a check file imports: the mark `graded`, and what a check often returns: `gradients`, `registered`.
 
 A check is a pytest function of an implementation. It returns what it saw (tensors, numbers, strings, lists or dicts
 of them) and never judges it: comparing is done elsewhere, by a process that has not run the student's code.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Mapping[str, Any]
@@ -58,3 +58,12 @@ def gradients(output: "Tensor", upstream: "Tensor", **inputs: "Tensor") -> dict[
         found = torch.autograd.grad(output, list(inputs.values()), upstream, allow_unused=True)
         results |= {f"gradient of {name}": gradient for name, gradient in zip(inputs, found, strict=True)}
     return results
+
+
+def registered(module: "nn.Module") -> dict[str, dict[str, str]]:
+    """What a module registers: name → shape of the parameters and of everything in its state dict."""
+    found = {"parameters": dict(module.named_parameters()), "state_dict": module.state_dict()}
+    return {
+        what: {name: str(tuple(tensor.shape)) for name, tensor in sorted(tensors.items())}
+        for what, tensors in found.items()
+    }
