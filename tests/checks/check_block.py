@@ -61,7 +61,7 @@ def check_layer_norm_equal_entries(impl, rng, tokens):
     return gradients(rng.fill(impl.LayerNorm(8))(x), rng.randn(tokens, 8), x=x)
 
 
-@graded("LayerNorm", weight=1, rows=[{"shape": [3, 6], "shift": 60.0}])
+@graded("LayerNorm", weight=1, rows=[{"shape": [9, 16], "shift": 40.0}])
 def check_layer_norm_large_mean(impl, rng, shape, shift):
     """A mean that is large beside the spread costs no digits: deviations are taken before they are squared."""
     return rng.fill(impl.LayerNorm(shape[-1]))(rng.randn(*shape, shift=shift))
@@ -172,22 +172,18 @@ def check_gelu_gradient(impl, rng, approximate):
 @graded(
     "gelu",
     weight=2,
-    rows=[
-        {"dtype": "float16", "approximate": "tanh"},
-        {"dtype": "bfloat16", "approximate": "none"},
-        {"dtype": "float64", "approximate": "tanh"},
-    ],
+    rows=[{"dtype": "float16", "approximate": "tanh"}, {"dtype": "bfloat16", "approximate": "none"}],
 )
-def check_gelu_dtype(impl, rng, dtype, approximate):
+def check_gelu_half_precision(impl, rng, dtype, approximate):
     """The result has the dtype of x; float16 and bfloat16 are computed in float32, where x³ does not overflow."""
     x = rng.randn(4, 7, dtype=dtype, scale=120.0, requires_grad=True)
     return gradients(impl.gelu(x, approximate), rng.randn(4, 7, dtype=dtype), x=x)
 
 
-@graded("gelu", weight=1, rows=[{"approximate": "none"}, {"approximate": "tanh"}], pins="in-place safety")
-def check_gelu_leaves_input_alone(impl, rng, approximate):
-    """gelu takes an input that is not contiguous in memory and does not change it."""
-    x = rng.randn(3, 5, contiguous=False)
+@graded("gelu", weight=1, rows=[{"approximate": "none"}, {"approximate": "tanh"}])
+def check_gelu_float64(impl, rng, approximate):
+    """A float64 input is computed and returned in float64, and it is not changed, whatever its layout in memory."""
+    x = rng.randn(3, 5, dtype="float64", contiguous=False)
     return {"output": impl.gelu(x, approximate), "x after the call": x}
 
 
@@ -339,8 +335,10 @@ def check_dropout_generator(impl, rng, p, seed):
     again = layer.keep_mask((30, 20), torch.Generator().manual_seed(seed))
     same = {"same state, same mask": torch.equal(first, again), "next draw, same mask": torch.equal(first, second)}
     untouched = torch.equal(before, torch.get_rng_state())
-    other = torch.equal(layer.keep_mask((30, 20)), layer.keep_mask((30, 20)))
-    return same | {"torch's own generator untouched": untouched, "without a generator, same mask": other}
+    other = impl.Dropout(p).keep_mask((30, 20), torch.Generator().manual_seed(seed + 1))
+    alike = torch.equal(layer.keep_mask((30, 20)), layer.keep_mask((30, 20)))
+    same |= {"other state, same mask": torch.equal(first, other), "without a generator, same mask": alike}
+    return same | {"torch's own generator untouched": untouched}
 
 
 @graded("Dropout", weight=1, rows=[{"dtype": "bfloat16"}, {"dtype": "float64"}], pins="dtypes, in-place safety")
