@@ -393,7 +393,8 @@ def check_block_masks(impl, rng, norm):
     """mask and causal are passed on to attention."""
     block, x = rng.fill(impl.TransformerBlock(6, 2, 10, norm=norm)), rng.randn(3, 5, 6)
     mask = rng.bools(3, 1, 5, 5, share=0.6)
-    return {"mask": block(x, mask), "no causal": block(x, causal=False), "both": block(x, mask=mask, causal=False)}
+    both = block(x, mask=mask, causal=False)
+    return {"with a mask": block(x, mask), "with causal=False": block(x, causal=False), "with both": both}
 
 
 @graded("TransformerBlock", weight=2, rows=[{"norm": "pre"}, {"norm": "post"}], pins="gradients")
