@@ -141,7 +141,7 @@ class TransformerBlock(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch seq_len d_model"],
-        mask: Bool[Tensor, "... seq_len seq_len"] | None = None,
+        mask: Bool[Tensor, "... #seq_len #seq_len"] | None = None,
         causal: bool = True,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch seq_len d_model"]:

@@ -115,7 +115,7 @@ def draw_swiglu(axes: Axes) -> None:
     arrow(axes, (gate, 5.7), (middle - 0.45, 7.1))
     arrow(axes, (up, 2.7), (middle + 0.45, 7.0))
     axes.text(up - 0.2, 4.9, HIDDEN, va="center", fontsize=10)
-    circle(axes, middle, 7.3, "\u00d7")
+    circle(axes, middle, 7.3, "\N{MULTIPLICATION SIGN}")
     chain(axes, middle, [(9.8, "down_proj", MODEL)], top=7.65)
     axes.text(middle + 0.2, 8.5, HIDDEN, va="center", fontsize=10)
 
