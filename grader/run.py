@@ -176,7 +176,8 @@ def _grading_digest(root: Path, module: str) -> str:
         "course.toml",
         "reference/*.py",
         "assignments/given/*.py",
-        f"tests/*/*_{module}.*",
+        f"tests/checks/*_{module}.*",
+        f"tests/checks/*_{module}_*.*",
         f"tests/mutants/{module}.toml",
     ]
     files = sorted({file for pattern in patterns for file in root.glob(pattern)})
