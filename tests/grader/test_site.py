@@ -16,7 +16,7 @@ from grader.errors import BadRequest
 from grader.site import build_site
 
 ROOT = Path(__file__).resolve().parents[2]
-VOID = {"meta", "link", "img", "br", "hr"}
+VOID = {"meta", "link", "img", "br", "hr", "wbr"}
 LOADS = {"link": "href", "img": "src", "script": "src", "iframe": "src", "source": "src"}
 COURSE = """
 title = "Toy <course>"
