@@ -131,6 +131,7 @@ def _mathml(tex: str, display: str) -> str:
         formula = convert(tex, display=display)
     except Exception as error:  # the converter has a dozen kinds of its own, and raises IndexError as well
         raise BadRequest(f"the formula ${tex}$ cannot be set: {type(error).__name__} {error}".rstrip()) from error
+    formula = re.sub(r"\\(?=[_%#])", "", formula)  # in \text{d\_model} the sign keeps its stroke
     if "\\" in formula:
         raise BadRequest(
             f"the formula ${tex}$ has a command that cannot be set: {formula[formula.index(chr(92)) :][:20]}"

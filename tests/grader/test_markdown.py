@@ -94,6 +94,7 @@ def test_prices_are_no_formula() -> None:
     ("tex", "part"),
     [
         (r"f'(x)", '<mi>f</mi><mo lspace="0" rspace="0">&#x02032;</mo>'),
+        (r"\text{d\_model}", "<mtext>d_model</mtext>"),
         (r"-\infty", "<mi>&#x0221E;</mi>"),
         (r"\log p", '<mi>log</mi><mspace width="0.17em"></mspace><mi>p</mi>'),
         (r"\log(p)", '<mi>log</mi><mo stretchy="false">'),
