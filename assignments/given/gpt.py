@@ -115,14 +115,14 @@ def top_p_filter(logits: Float[Tensor, "... vocab_size"], p: float) -> Float[Ten
     """Keep the smallest set of most probable tokens whose probabilities sum to at least p: one row after the other."""
     if p < 0 or p > 1:
         raise ValueError(f"p is {p}, expected 0 to 1")
-    kept = torch.full_like(logits, float("-inf"))
+    kept = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
     for row, output in zip(logits.reshape(-1, logits.shape[-1]), kept.view(-1, logits.shape[-1]), strict=True):
         probabilities = torch.softmax(row, dim=-1, dtype=torch.promote_types(row.dtype, torch.float32))
         order = torch.argsort(row, descending=True, stable=True)
         reached = probabilities[order].cumsum(dim=0) >= p
         last = int(reached.int().argmax()) if p < 1 and reached.any() else len(row) - 1
-        output[order[: last + 1]] = row[order[: last + 1]]
-    return kept
+        output[order[: last + 1]] = True
+    return logits.where(kept, float("-inf"))
 
 
 def next_token_distribution(
