@@ -169,22 +169,20 @@ def check_init_std_refuses_no_layers(impl, rng, n_layers):
 
 def initialised(impl, rng, n_layers, tie_weights=True, seed=1):
     """A model that held other values, after init_weights."""
-    model = rng.fill(impl.GPT(90, 40, 64, 2, n_layers, tie_weights=tie_weights))
+    model = rng.fill(impl.GPT(90, 40, 32, 2, n_layers, tie_weights=tie_weights))
     impl.init_weights(model, torch.Generator().manual_seed(seed))
     return model
 
 
 @graded("init_weights", weight=3, rows=[{"n_layers": 2}, {"n_layers": 4}])
 def check_init_weights_spread(impl, rng, n_layers):
-    """Each weight's standard deviation is that of init_std, and its mean is 0 (both to within a tenth of it)."""
+    """Each weight's standard deviation is that of init_std, to within a fifth, and its mean is about 0."""
     seen = {}
     for name, p in named(initialised(impl, rng, n_layers, tie_weights=False)).items():
         if p.ndim > 1:
-            step = round(4 * math.log2(max(float(p.std()), 1e-9) / 0.02))  # of a factor 2^(1/4)
-            seen[name] = {
-                "std": round(0.02 * 2 ** (step / 4), 5),
-                "mean / std": round(4 * float(p.mean() / p.std())) / 4,
-            }
+            std, mean = float(p.detach().std()), float(p.detach().mean())
+            step = round(2 * math.log2(max(std, 1e-9) / 0.02))  # of a factor sqrt(2)
+            seen[name] = {"std": round(0.02 * 2 ** (step / 2), 5), "mean / std": round(2 * mean / max(std, 1e-9)) / 2}
     return seen
 
 
@@ -197,7 +195,7 @@ def check_init_weights_vectors(impl, rng, n_layers):
 @graded("init_weights", weight=1, rows=[{"n_layers": 1}])
 def check_init_weights_are_normal(impl, rng, n_layers):
     """The weights are normal: the mean of their fourth powers is 3 std⁴ (1.8 std⁴ if they were uniform)."""
-    weight = initialised(impl, rng, n_layers).blocks[0].feed_forward.up_proj.weight.double()
+    weight = initialised(impl, rng, n_layers).blocks[0].feed_forward.up_proj.weight.detach().double()
     return {"fourth moment / std⁴": round(float((weight / weight.std()).pow(4).mean()))}
 
 
@@ -207,7 +205,7 @@ def check_init_weights_are_normal(impl, rng, n_layers):
 def check_init_weights_first_loss(impl, rng, n_layers, tied):
     """The first loss is about ln(vocab_size): a new model knows nothing, and does not believe that it does."""
     model, token_ids = initialised(impl, rng, n_layers, tied), rng.integers(0, 90, 12, 41)
-    loss = nn.functional.cross_entropy(model(token_ids[:, :-1]).flatten(0, 1), token_ids[:, 1:].flatten())
+    loss = nn.functional.cross_entropy(model(token_ids[:, :-1]).detach().flatten(0, 1), token_ids[:, 1:].flatten())
     return {"loss - ln(vocab_size)": round(float(loss) - math.log(90), 1) + 0.0}
 
 
@@ -433,6 +431,7 @@ class Table(nn.Module):
     "generate",
     weight=3,
     rows=[{"seq_len": 4, "more": 6, "context_length": 20}, {"seq_len": 3, "more": 0, "context_length": 9}],
+    pins="no new token, in-place safety",
 )
 def check_generate_appends(impl, rng, seq_len, more, context_length):
     """Each new token comes from the logits at the last position, and the prompt stays in front as it was."""
