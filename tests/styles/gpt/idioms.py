@@ -113,7 +113,7 @@ def top_p_filter(logits: Tensor, p: float) -> Tensor:
         raise ValueError(f"{p=} is not a probability")
     if p == 1.0:
         return logits + 0
-    order = logits.argsort(-1, descending=True, stable=True)
+    order = logits.argsort(dim=-1, descending=True, stable=True)
     total = _wide(logits).softmax(-1).gather(-1, order).cumsum(-1)
     needed = torch.searchsorted(total, total.new_full((*total.shape[:-1], 1), p)).clamp(max=logits.size(-1) - 1)
     place = order.argsort(-1)  # of each id in the order
