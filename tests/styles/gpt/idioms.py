@@ -2,6 +2,7 @@
 
 import re
 from contextlib import contextmanager
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -182,28 +183,25 @@ RULES = [
 
 
 def _renamed(key: str) -> str:
-    for pattern, new in RULES:
-        key = re.sub(pattern, new, key)
-    return key
+    return reduce(lambda name, rule: re.sub(*rule, name), RULES, key)
 
 
 def load_gpt2_weights(model: nn.Module, state_dict) -> None:
     new = {}
-    for key, tensor in state_dict.items():
-        key = re.sub(r"^transformer\.", "", key)
+    for full, stored in state_dict.items():
+        key = re.sub(r"^transformer\.", "", full)
         if re.search(r"\.attn\.(masked_)?bias$", key):
             continue
-        if re.search(r"\.c_(attn|proj|fc)\.weight$", key):
-            tensor = tensor.permute(1, 0)
+        tensor = stored.permute(1, 0) if re.search(r"\.c_(attn|proj|fc)\.weight$", key) else stored
         if ".c_attn." in key:
             for letter, part in zip("qkv", torch.tensor_split(tensor, 3), strict=True):
                 new[_renamed(key).replace("attn.c_attn", f"attention.{letter}_proj")] = part
         else:
             new[_renamed(key)] = tensor
     new.setdefault("lm_head.weight", new.get("token_embedding.weight", torch.empty(0)))
-    if model.lm_head.weight is model.token_embedding.weight and "token_embedding.weight" in new:
-        if not new["lm_head.weight"].equal(new["token_embedding.weight"]):
-            raise ValueError("state_dict has a head of its own, and the model is tied")
+    tied = model.lm_head.weight is model.token_embedding.weight and "token_embedding.weight" in new
+    if tied and not new["lm_head.weight"].equal(new["token_embedding.weight"]):
+        raise ValueError("state_dict has a head of its own, and the model is tied")
     try:
         model.load_state_dict(new, strict=True)
     except RuntimeError as error:

@@ -234,17 +234,22 @@ def target_names(model: nn.Module) -> dict[str, list[str]]:
     return names
 
 
-def load_gpt2_weights(model: nn.Module, state_dict) -> None:
+def without_masks(state_dict) -> dict[str, Tensor]:
+    """The weights of a checkpoint by their short names, the head among them."""
     given = {}
-    for key, tensor in state_dict.items():
-        if key.startswith("transformer."):
-            key = key[len("transformer.") :]
-        if key.endswith(".attn.bias") or key.endswith(".attn.masked_bias"):
-            continue
-        given[key] = tensor
+    for name in state_dict:
+        short = name
+        if name.startswith("transformer."):
+            short = name[len("transformer.") :]
+        if not short.endswith((".attn.bias", ".attn.masked_bias")):
+            given[short] = state_dict[name]
     if "lm_head.weight" not in given and "wte.weight" in given:
         given["lm_head.weight"] = given["wte.weight"]
+    return given
 
+
+def load_gpt2_weights(model: nn.Module, state_dict) -> None:
+    given = without_masks(state_dict)
     names = target_names(model)
     for key in given:
         if key not in names:
@@ -252,9 +257,9 @@ def load_gpt2_weights(model: nn.Module, state_dict) -> None:
     for key in names:
         if key not in given:
             raise ValueError(f"state_dict does not hold {key}, which the model needs")
-    if model.lm_head.weight is model.token_embedding.weight:
-        if (given["lm_head.weight"] != given["wte.weight"]).any():
-            raise ValueError("the head of state_dict is not its wte.weight, as a tied model wants it")
+    tied = model.lm_head.weight is model.token_embedding.weight
+    if tied and (given["lm_head.weight"] != given["wte.weight"]).any():
+        raise ValueError("the head of state_dict is not its wte.weight, as a tied model wants it")
 
     new = {}
     for key, ours in names.items():
