@@ -36,12 +36,12 @@ Say = Callable[[str], None]
 class Plan:
     """The small model and how it is trained; other values are for trying things out."""
 
-    context_length: int = 128
+    context_length: int = 96
     d_model: int = 128
-    n_layers: int = 4
-    steps: int = 800
-    batch: int = 12
-    max_lr: float = 3e-3
+    n_layers: int = 2
+    steps: int = 1200
+    batch: int = 16
+    max_lr: float = 4e-3
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def train(gpt: types.ModuleType, text: Tensor, plan: Plan, say: Say) -> dict[str
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if (step + 1) % 100 == 0 or step + 1 == plan.steps:
+        if (step + 1) % 200 == 0 or step + 1 == plan.steps:
             with torch.no_grad():
                 held_out = sum(float(next_byte_loss(model, text[cut:], plan, generator)) for _ in range(8)) / 8
             bits, seconds = held_out / math.log(2), time.perf_counter() - start
