@@ -15,13 +15,14 @@ from .names import Names
 from .pristine import specification
 
 PACKAGES = ("torch", "numpy", "einops", "jaxtyping", "regex", "tiktoken", "pytest", "typer", "rich", "safetensors")
+GENERATOR = "seeds torch for the whole program; use torch.Generator().manual_seed(…) and pass it on"
 GLOBAL = {
-    "torch.manual_seed": "seeds torch for the whole program; use torch.Generator().manual_seed(…) and pass it on",
-    "torch.random.manual_seed": "seeds torch for the whole program; use torch.Generator().manual_seed(…) and pass it on",
+    "torch.manual_seed": GENERATOR,
+    "torch.random.manual_seed": GENERATOR,
     "random.seed": "seeds Python's random for the whole program; use an instance, random.Random(seed)",
     "numpy.random.seed": "seeds numpy for the whole program; use numpy.random.default_rng(seed)",
     "torch.set_default_dtype": "changes the dtype of every new tensor of the program; pass dtype= where you make one",
-    "torch.set_default_tensor_type": "changes every new tensor of the program; pass dtype= and device= where you make one",
+    "torch.set_default_tensor_type": "changes every new tensor; pass dtype= and device= where you make one",
     "torch.set_default_device": "changes the device of every new tensor; pass device=x.device where you make one",
     "torch.set_num_threads": "changes the threads of the whole program; leave that to whoever runs it",
     "torch.use_deterministic_algorithms": "changes torch for the whole program; leave that to whoever runs it",

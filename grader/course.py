@@ -2,6 +2,7 @@
 
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from .errors import BadRequest, suggest
 
 Table = TypeVar("Table")
-HIDDEN_FEEDBACK = ("property", "kind", "mistake")
+FEEDBACK = {"hidden": ("property", "kind", "mistake"), "hints": ("free", "reported")}
 METHOD, KERNEL = "Tensor.", "aten."  # start an entry of `forbidden`: a method of any tensor, a kernel of torch's own
 TOML_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -33,9 +34,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a report says of a check that fails on hidden rows only: `property`, `kind` or `mistake`, each more."""
+    """What a report says of a check that fails on hidden rows only: `property`, `kind` or `mistake`, each more.
+
+    hints: `free`, or `reported` where the instructor wants to see how many were taken. They never cost points here.
+    """
 
     hidden: str = "mistake"
+    hints: str = "free"
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Module:
     tasks: dict[str, Task]
     upstream: list[str] = field(default_factory=list)
     forbidden: list[str] = field(default_factory=list)
+    due: str = ""  # YYYY-MM-DD
     name: str = ""
 
     @property
@@ -132,9 +138,9 @@ def load_course(root: Path) -> Course:
     if not isinstance(data.get("title", ""), str):
         raise BadRequest(f"course.toml: 'title' must be str, got {data['title']!r}.")
     feedback = _fill(Feedback, data.get("feedback", {}), "course.toml [feedback]")
-    if feedback.hidden not in HIDDEN_FEEDBACK:
-        choices = ", ".join(HIDDEN_FEEDBACK)
-        raise BadRequest(f"course.toml [feedback]: 'hidden' must be one of {choices}, got {feedback.hidden!r}.")
+    for key, choices in FEEDBACK.items():
+        if (value := getattr(feedback, key)) not in choices:
+            raise BadRequest(f"course.toml [feedback]: '{key}' must be one of {', '.join(choices)}, got {value!r}.")
     return Course(root, data.get("title", ""), limits, feedback, modules)
 
 
@@ -149,7 +155,17 @@ def _module(name: str, table: Any) -> Module:
                 near = suggest(str(used), tasks) if tasks else ""
                 raise BadRequest(f"{at}: uses '{used}', which is not a task listed above it.{near}")
         tasks[task] = made
-    return _fill(Module, {**table, "tasks": tasks}, where, name=name)
+    made_module = _fill(Module, {**table, "tasks": tasks}, where, name=name)
+    if made_module.due and not _is_date(made_module.due):
+        raise BadRequest(f"{where}: 'due' must be a date such as '2026-10-01', got {made_module.due!r}.")
+    return made_module
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _table(data: Any, key: str, where: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from .course import Course, Module
 
 SYMPTOMS = "what goes wrong"  # begins the title of the table of symptoms
+SIGNS = {"^\\top": "\u1d40", "\\cdot": "\u00b7", "\\times": "\u00d7", "\\,": " "}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def readable(text: str) -> str:
 def _formula(text: str) -> str:
     text = re.sub(r"\\sqrt\s*(?:\{([^}]*)\}|(\w))", lambda found: f"sqrt({found[1] or found[2]})", text)
     text = re.sub(r"\\(?:mathrm|text|operatorname)\{([^}]*)\}", r"\1", text)
-    text = text.replace("^\\top", "ᵀ").replace("\\cdot", "·").replace("\\times", "×").replace("\\,", " ")
+    for written, shown in SIGNS.items():
+        text = text.replace(written, shown)
     return re.sub(r"\\([A-Za-z]+)", r"\1", text)
 
 

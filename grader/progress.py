@@ -13,7 +13,9 @@ from .course import Module
 from .record import SubmissionRecord, write_whole
 
 FILE = "progress.txt"
-HEAD = "# What you have reached: a line a task. Keep it with your work; merging two of these keeps every line of both.\n"
+HEAD = (
+    "# What you have reached: a line a task. Keep it with your work; merging two of these keeps every line of both.\n"
+)
 UNKNOWN = "-"  # a mistake that is not in the catalogue
 POINTS = re.compile(r"(\S+Z) points ([\w.]+) (\d+(?:\.\d+)?)/(\d+(?:\.\d+)?) ([0-9a-f]{8})")
 HINTS = re.compile(r"(\S+Z) hints ([\w.]+) ([\w,-]+) (\d)")

@@ -1,0 +1,2 @@
+def debug(own: object, seed: int) -> None:
+    raise NotImplementedError
