@@ -185,6 +185,7 @@ def _judged(loop: Loop, name: str, work: Work, record: SubmissionRecord, seconds
 
 def _pressed(loop: Loop, key: str, now: Latest[Work], later: Latest[Work]) -> bool:
     """Do what a key asks for; False to quit."""
+    loop.placed |= key in ("n", "p")
     loop.state, action = press(loop.state, key)
     match action:
         case "quit":

@@ -34,7 +34,11 @@ def _title(state: State, width: int) -> list[Text]:
     task = state.module.tasks[state.shown]
     left = state.module.title if state.view == "list" else f"{task.number} {task.name}"
     known = f"{number(state.points)} of {number(state.module.points)} points"
-    right = f"{state.done} of {len(state.module.tasks)} tasks, {known}" if state.checks else ""
+    right = (
+        f"{state.done} of {len(state.module.tasks)} tasks, {known}"
+        if len(state.checks) == len(state.module.tasks)
+        else ""
+    )
     gap = max(width - len(left) - len(right), 1)
     return [Text.assemble((left, "bold"), " " * gap, (right, "dim"))[:width], Text("-" * width, "dim")]
 
