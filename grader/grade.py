@@ -2,16 +2,20 @@
 
 import platform
 import re
+import sys
 import time
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 
 from .assemble import assemble
 from .collect import Submission
 from .collecting import RowId
 from .compare import Mismatch, compare
+from .course import Course, Module
 from .diagnose import diagnose
 from .explain import explain, picture
+from .loading import PACKAGE
 from .outcome import Outcome, Raised
 from .record import CheckRecord, Diagnosis, SubmissionRecord
 from .screen import Finding, Screen, screen
@@ -19,6 +23,7 @@ from .session import Session
 from .trial import Ran, Trial
 from .workers import NOT_RUN
 
+INSTALLED = ("torch", "numpy", "einops", "jaxtyping", "regex", "tiktoken", *sys.stdlib_module_names)
 ALLOWED_IMPORTS = (
     "it is not installed where submissions are graded. "
     "There are torch, numpy, einops, jaxtyping, regex, tiktoken and the standard library."
@@ -102,7 +107,7 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
     trial = Trial(session, files)
     ran = trial.run(session.rows, watched=session.module.forbidden if options.ban else ())
     if ran.loaded.ended != "values":
-        return "not_importable", _why_not(ran.loaded), None
+        return "not_importable", _why_not(ran.loaded, session), None
     return "graded", "", _judge(session, trial, look.with_calls(ran.calls), ran)
 
 
@@ -259,18 +264,30 @@ def _notes(submission: Submission, findings: Findings | None) -> list[str]:
     return notes + [f"line {f.line}: {f.used}" for f in (findings.screen.suspicious if findings else [])]
 
 
-def _why_not(loaded: Outcome) -> str:
+def _why_not(loaded: Outcome, session: Session) -> str:
     """Why a file did not import, with the next step where one is known."""
     raised = loaded.raised
     if raised is None:
         return f"While it was imported, {loaded.why}."
-    return "\n".join(filter(None, [_headline(raised), raised.trace]))
-
-
-def _headline(raised: Raised) -> str:
+    headline = f"{raised.kind}: {raised.message}"
     if raised.kind == "ModuleNotFoundError":
-        return f"{raised.message}: {ALLOWED_IMPORTS}"
-    return f"{raised.kind}: {raised.message}"
+        headline = f"{raised.message}: {missing_module(raised.message, session.module, session.course)}"
+    return "\n".join(filter(None, [headline, raised.trace]))
+
+
+def missing_module(message: str, module: Module, course: Course) -> str:
+    """Why an import finds nothing: not installed, mistyped, or a module of the course that comes later."""
+    found = re.search(r"'([\w.]+)'", message)
+    name = found[1] if found else ""
+    first, _, rest = name.partition(".")
+    if first == PACKAGE:
+        earlier = f"it may import {', '.join(module.upstream)}" if module.upstream else "no module comes before it"
+        what = f"{rest} comes later in the course" if rest in course.modules else f"the course has no module {rest}"
+        return f"{what}; this is {module.name}, and {earlier}."
+    if first in module.upstream:
+        return f"{first} is a module of the course; write `from .{name} import …`, with the dot."
+    near = get_close_matches(first, INSTALLED, n=1, cutoff=0.8)
+    return f"did you mean {near[0]}?" if near and near[0] != first else ALLOWED_IMPORTS
 
 
 @cache

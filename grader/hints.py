@@ -15,6 +15,7 @@ from .pristine import specification
 from .record import CheckRecord
 
 LEVELS = ("concept", "place", "formula", "nearly code")
+SYMPTOMS = 3  # at most, of the handout's table
 FRAME = re.compile(r"^(\w+\.py), line (\d+), in ", re.MULTILINE)
 
 
@@ -94,7 +95,8 @@ def _where(asked: Asked, about: Section, failing: list[CheckRecord]) -> list[str
     if first.cause:
         return [f"Look at {first.cause} first: with the given {first.cause} this task is right."]
     shown = [line for line in first.message.splitlines() if line.strip()][1:2]
-    seen = [f"{symptom}: look at {look}" for symptom, look in about.symptoms]
+    told = [f"{symptom}: look at {look}" for symptom, look in about.symptoms]
+    seen = nearest(told, f"{first.sentence} {first.message}", SYMPTOMS)
     return [
         f"Nobody has catalogued this mistake. Look at {at}. {calls}",
         *shown,
