@@ -54,7 +54,7 @@ def _notes(lines: list[str]) -> list[str]:
 def readable(text: str) -> str:
     r"""A line of Markdown without its marks: *so*, `so` and $\sqrt{d}$ as a terminal can show them."""
     text = re.sub(r"\$([^$]+)\$", lambda found: _formula(found[1]), text)
-    return re.sub(r"(?<![\w*])\*([^*]+)\*(?![\w*])|`([^`]+)`", lambda found: found[1] or found[2], text)
+    return re.sub(r"(?<![\w*])\*(?!\s)([^*]+)(?<!\s)\*(?![\w*])|`([^`]+)`", lambda found: found[1] or found[2], text)
 
 
 def _formula(text: str) -> str:

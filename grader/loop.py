@@ -141,9 +141,7 @@ def _look(loop: Loop) -> None:
     except BadRequest as error:
         loop.state = replace(state, problem=str(error), busy="")
         return
-    source = loop.submission.files.get(f"{own.module.name}.py", "")
-    notes = tuple(advise(own.course, own.module, own.path, source)) if source else ()
-    loop.state = replace(state, problem=problem_of(own, loop.submission), advice=notes)
+    loop.state = replace(state, problem=problem_of(own, loop.submission))
     if loop.state.problem:
         loop.state = replace(loop.state, busy="", seconds=None)
 
@@ -162,14 +160,21 @@ def _task(loop: Loop, session: "Session", work: Work, later: Latest[Work]) -> No
 
 
 def _whole(loop: Loop, session: "Session", work: Work) -> None:
-    """In a thread: the verdict on every task."""
+    """In a thread: what to know of the file, and the verdict on every task."""
+    own = loop.own
+    notes = tuple(advise(own.course, own.module, own.path, work.submission.files[f"{own.module.name}.py"]))
+    loop.events.put(("advice", (work, notes, None)))
     loop.events.put(("whole", (work, whole(session, work.submission), None)))
 
 
-def _judged(loop: Loop, name: str, work: Work, record: SubmissionRecord, seconds: float | None) -> None:
-    """Take a record into the state, unless the file has changed since."""
+def _judged(loop: Loop, name: str, work: Work, found: Any, seconds: float | None) -> None:
+    """Take a record, or advice, into the state, unless the file has changed since."""
     if loop.submission is None or work.submission.digest != loop.submission.digest or loop.state.problem:
         return
+    if name == "advice":
+        loop.state = replace(loop.state, advice=found)
+        return
+    record: SubmissionRecord = found
     loop.state = saw(loop.state, record, seconds if name == "task" else loop.state.seconds)
     if name == "whole":
         try:

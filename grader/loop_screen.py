@@ -29,7 +29,8 @@ class Screen:
     def show(self, state: State, asked: Asked) -> None:
         width, height = self.size
         self._state = state
-        self._live.update(draw(state, asked, hints(asked), width, height), refresh=True)
+        there = hints(asked) if state.hint else []
+        self._live.update(draw(state, asked, there, width, height), refresh=True)
 
     def everything(self, state: State) -> None:
         """The screen shows it anyway."""

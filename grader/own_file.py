@@ -54,9 +54,9 @@ def read(own: Own) -> Submission:
 
 def problem_of(own: Own, submission: Submission) -> str:
     """Why the file cannot even be loaded, as far as its text shows; empty if it may."""
-    from .screen import screen
+    from .screen import syntax_problem
 
-    return submission.problem or screen(submission.files[f"{own.module.name}.py"], own.module).syntax_error
+    return submission.problem or syntax_problem(submission.files[f"{own.module.name}.py"], own.module)
 
 
 def whole(session: "Session", submission: Submission) -> SubmissionRecord:

@@ -7,6 +7,7 @@ from .course import Course, Module
 from .definitions import places
 from .errors import BadRequest
 from .record import write_whole
+from .screen import syntax_problem
 
 FOLDER = "assignments/stubs"  # where a kit keeps what it shipped
 BACKUPS = ".grader/backups"
@@ -49,7 +50,7 @@ def reset(course: Course, module: Module, path: Path, task: str) -> Path:
     if new is None:
         raise BadRequest(f"The stub of {module.name} has no {task}.")
     text = shipped
-    if places(now):
+    if not syntax_problem(now, module):
         lines, fresh = now.split("\n"), shipped.split("\n")[new.first - 1 : new.last]
         if old is None:
             text = "\n".join([*"\n".join(lines).rstrip("\n").split("\n"), "", "", *fresh, ""])

@@ -45,7 +45,8 @@ def test_mixed_line_ends_are_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [("torch.py", "the real torch"), ("random.py", "Python's own random"), ("numpy.py", "the real numpy")]
+    ("name", "what"),
+    [("torch.py", "the real torch"), ("random.py", "Python's own random"), ("numpy.py", "the real numpy")],
 )
 def test_file_that_hides_a_module_is_told(folder: Path, name: str, what: str) -> None:
     (folder / "assignments" / name).write_text("")
@@ -81,7 +82,10 @@ def test_notebook_beside_the_file_is_told(folder: Path) -> None:
             "np.random.seed(1)",
             "numpy.random.seed seeds numpy for the whole program; use numpy.random.default_rng(seed).",
         ),
-        ("random.seed(1)", "random.seed seeds Python's random for the whole program; use an instance, random.Random(seed)."),
+        (
+            "random.seed(1)",
+            "random.seed seeds Python's random for the whole program; use an instance, random.Random(seed).",
+        ),
     ],
 )
 def test_setting_left_behind_is_told_with_its_line(line: str, text: str) -> None:

@@ -75,7 +75,11 @@ def test_reference_has_no_differences(course: Course, attention: Module, asked: 
             "softmax",
             "softmax is defined inside A (line 2): take it out, to the start of the line.",
         ),
-        ("x = 1\ndef other(): pass\n", "softmax", "There is no softmax in your file; it must be defined at the top level."),
+        (
+            "x = 1\ndef other(): pass\n",
+            "softmax",
+            "There is no softmax in your file; it must be defined at the top level.",
+        ),
     ],
 )
 def test_difference_shows_both_sides(source: str, task: str, text: str, asked: str, attention: Module) -> None:
