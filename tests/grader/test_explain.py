@@ -102,8 +102,8 @@ def test_expected_exception_is_told_with_what_came_instead(kind: str, article: s
         (
             X,
             X.numpy(),
-            "expected a tensor of shape (2, 3, 5), got a numpy.ndarray. Stay with torch from end to end: numpy knows no "
-            "gradients, and a caller expects torch's types.",
+            "expected a tensor of shape (2, 3, 5), got a numpy.ndarray. Stay with torch from end to end: numpy knows "
+            "no gradients, and a caller expects torch's types.",
         ),
         (X, 1.5, "expected a tensor of shape (2, 3, 5), got float 1.5."),
         (X, "no", "expected a tensor of shape (2, 3, 5), got str 'no'."),
