@@ -4,6 +4,7 @@ The check is run once more in this process, with the file loaded from its text: 
 is looked at where it was raised; a wrong result from the first line of the task on.
 """
 
+import bdb
 import functools
 import linecache
 import os
@@ -20,10 +21,11 @@ from .assemble import assemble
 from .collect import Submission
 from .collecting import Collected, collect_checks, names_of
 from .errors import BadRequest
-from .grade import Options, Verdict, look_into
+from .grade import Options, look_into
 from .own_file import Own, read
 from .rng import Rng
 from .session import open_session
+from .verdict import Verdict
 
 OWN = f"{loading.PACKAGE}/"
 COMMANDS = "n: next line, s: into a call, p x.shape: print, w: where am I, c: go on, q: quit"
@@ -79,6 +81,8 @@ def _stop(own: Own, submission: Submission, failed: Verdict, check: Collected, r
         _stop_in(impl, task, OwnFrames())
     try:
         check.function(**arguments)
+    except bdb.BdbQuit:
+        return
     except Exception as error:
         if failed.status == "error" and (trace := own_trace(error.__traceback__)):
             print(f"{type(error).__name__}: {error}")

@@ -67,8 +67,13 @@ def whole(session: "Session", submission: Submission) -> SubmissionRecord:
 
 
 def of_task(session: "Session", submission: Submission, task: str) -> SubmissionRecord:
-    """The record of one task: only its rows are run."""
-    return whole(replace(session, rows=[row for row in session.rows if row.task == task]), submission)
+    """The record of one task: only its rows are run, and not on the student's own earlier files."""
+    from .grade import Options, grade
+
+    name = f"{session.module.name}.py"
+    alone = replace(submission, files={name: submission.files[name]})
+    rows = [row for row in session.rows if row.task == task]
+    return grade(replace(session, rows=rows), alone, submission.digest, Options())
 
 
 def keep(own: Own, record: SubmissionRecord) -> None:
