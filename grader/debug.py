@@ -70,9 +70,10 @@ def _stop(own: Own, submission: Submission, failed: Verdict, check: Collected, r
     task = failed.row.task
     print(f"{task}: {failed.row.sentence}")
     print(f"({failed.row.name}, status {failed.status}; {COMMANDS})\n")
+    os.chdir(own.course.root)  # the debugger shows the lines by their whole path
     package = assemble(own.course, own.module, submission.files)
     impl = loading.load(package, own.module.name)
-    for name, text in package.items():  # the debugger asks for the lines by the whole path
+    for name, text in package.items():
         file = f"{OWN}{name}"
         linecache.cache[os.path.abspath(file)] = (len(text), None, text.splitlines(keepends=True), file)
     things = {"impl": impl, "rng": rng, "scratch": scratch}

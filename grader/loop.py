@@ -183,8 +183,11 @@ def _judged(loop: Loop, name: str, work: Work, found: Any, seconds: float | None
             loop.state = replace(loop.state, notice=str(error))
         if loop.asked_for_all:
             loop.screen.everything(loop.state)
-        if not loop.placed or (isinstance(loop.screen, Plain) and word_of(loop.state, loop.state.shown) == "right"):
+        if not loop.placed:
             loop.state = first_open(loop.state)
+        elif isinstance(loop.screen, Plain) and word_of(loop.state, loop.state.shown) == "right":
+            loop.state = first_open(loop.state)  # nobody can press n
+            loop.state = replace(loop.state, notice=f"Next: {loop.state.shown}")
         loop.placed, loop.asked_for_all = True, False
 
 

@@ -53,23 +53,26 @@ class Plain:
     size = (0, 0)
 
     def __init__(self) -> None:
-        self._told: object = None
+        self._told: dict[str, object] = {}
 
     def show(self, state: State, asked: Asked) -> None:
         """Tell a verdict or a problem once."""
-        news = (state.problem, state.seconds, state.notice)
-        if state.busy or news == self._told or not (state.problem or state.checks):
+        if state.busy or not (state.problem or state.checks):
             return
-        self._told = news
-        if state.problem:
+        if self._is_news("problem", state.problem):
             print(not_yet(state.problem), flush=True)
-        elif state.seconds is not None:
+        if self._is_news("seconds", state.seconds):
             word = word_of(state, state.shown)
             print(f"{state.shown}: {word} ({state.seconds:.2f} s after the save)", flush=True)
             for line in task_lines(list(asked.checks)):
                 print(line, flush=True)
-        if state.notice:
+        if self._is_news("notice", state.notice):
             print(state.notice, flush=True)
+
+    def _is_news(self, what: str, value: object) -> bool:
+        """Whether there is something to tell that was not told before."""
+        before, self._told[what] = self._told.get(what), value
+        return bool(value) and value != before
 
     def everything(self, state: State) -> None:
         for task in state.module.tasks.values():
