@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from . import cli_student
+
 app = typer.Typer(
     help="Build a language model from scratch; know what is wrong and why.",
     no_args_is_help=True,
@@ -82,32 +84,10 @@ def report(
     typer.echo(f"{len(records)} records. The class page: {results / 'index.html'}")
 
 
-@app.command()
-def check(
-    module: Annotated[
-        str, typer.Argument(metavar="[MODULE]", help="A module; the first of the course by default.")
-    ] = "",
-    impl: Annotated[Path | None, typer.Option(help="Your file or folder, assignments/ by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Other inputs of the same kind.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Check your own file and say what is wrong and where to look."""
-    from . import terminal
-    from .collect import collect
-    from .course import find_root, load_course
-    from .errors import BadRequest
-    from .grade import Options, grade
-    from .session import open_session
-
-    course = load_course(find_root())
-    week = course.module(module or next(iter(course.modules)))
-    found = collect(impl or course.root / "assignments" / f"{week.name}.py", week.name, week.upstream)
-    if len(found) != 1:
-        raise BadRequest(f"{impl} holds {len(found)} submissions; `grader check` looks at one, `grader grade` at many.")
-    with open_session(course, week, seed) as session:
-        record = grade(session, found[0], found[0].digest, Options())
-    terminal.one_submission(record, week, as_json)
-    raise typer.Exit(0 if record.score == record.max_score else 1)
+app.command()(cli_student.check)
+app.command()(cli_student.hint)
+app.command()(cli_student.status)
+app.command()(cli_student.doctor)
 
 
 @app.command()
@@ -167,17 +147,6 @@ def adequacy(
     results = [prove(course, week, seed) for week in weeks]
     terminal.kill_tables(results, as_json)
     raise typer.Exit(0 if all(result.clean for result in results) else 1)
-
-
-@app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Look at this machine: versions, device, threads, memory, isolation, and what to do."""
-    from . import terminal
-    from .doctor import examine
-
-    findings = examine()
-    terminal.doctor(findings, as_json)
-    raise typer.Exit(0 if all(finding.fine for finding in findings) else 1)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from .errors import BadRequest, suggest
 
 Table = TypeVar("Table")
-HIDDEN_FEEDBACK = ("property", "kind", "mistake")
+FEEDBACK = {"hidden": ("property", "kind", "mistake"), "hints": ("free", "reported")}
 METHOD, KERNEL = "Tensor.", "aten."  # start an entry of `forbidden`: a method of any tensor, a kernel of torch's own
 TOML_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -34,9 +34,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a report says of a check that fails on hidden rows only: `property`, `kind` or `mistake`, each more."""
+    """What a report says of a check that fails on hidden rows only: `property`, `kind` or `mistake`, each more.
+
+    hints: `free`, or `reported` where the instructor wants to see how many were taken. They never cost points here.
+    """
 
     hidden: str = "mistake"
+    hints: str = "free"
 
 
 @dataclass(frozen=True)
@@ -147,9 +151,9 @@ def load_course(root: Path) -> Course:
     if not isinstance(data.get("title", ""), str):
         raise BadRequest(f"course.toml: 'title' must be str, got {data['title']!r}.")
     feedback = _fill(Feedback, data.get("feedback", {}), "course.toml [feedback]")
-    if feedback.hidden not in HIDDEN_FEEDBACK:
-        choices = ", ".join(HIDDEN_FEEDBACK)
-        raise BadRequest(f"course.toml [feedback]: 'hidden' must be one of {choices}, got {feedback.hidden!r}.")
+    for key, choices in FEEDBACK.items():
+        if (value := getattr(feedback, key)) not in choices:
+            raise BadRequest(f"course.toml [feedback]: '{key}' must be one of {', '.join(choices)}, got {value!r}.")
     policy = _policy(data["policy"]) if "policy" in data else None
     return Course(root, data.get("title", ""), limits, feedback, modules, policy)
 

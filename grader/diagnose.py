@@ -30,6 +30,7 @@ def diagnose(
             the upper one of two that fail is not named.
     """
     everything = _Side(session, whole)
+    complete = {row.task for row in session.rows} == set(session.module.tasks)  # only some tasks may have been run
     found = {}
     failed = {row.task for row in session.rows if row.name in alone and not session.passes(row.name, alone[row.name])}
     for task in dict.fromkeys(row.task for row in session.rows if row.name in alone):
@@ -40,7 +41,7 @@ def diagnose(
         isolated = _Side(session, {name: alone[name] for name in names})
         known = [k for k in session.known(task) if k.fails]
         same = [k.mutant for k in known if isolated.agrees(k.alone, k.fails)]
-        if len(same) != 1:  # the whole module may tell what the task alone cannot
+        if len(same) != 1 and complete:  # the whole module may tell what the task alone cannot
             near = same or [k.mutant for k in known if as_it_is.agrees(k.alone, k.fails)]
             same = [mutant for mutant in near if everything.agrees_with(mutant)] or same
         if same:

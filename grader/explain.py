@@ -14,6 +14,9 @@ from .record import Picture
 from .relations import relate, relate_shift
 
 PICTURE_SIDE = 16
+AFTER = " after the call"
+IN_PLACE_ERRORS = ("used in an in-place operation", "modified by an inplace operation")
+IN_PLACE = "Something is changed in place (+=, a method ending in _, x[...] = ...): make a new tensor instead."
 
 
 def explain(mismatch: Mismatch, signature: Signature, related: bool = True) -> str:
@@ -40,11 +43,27 @@ def explain(mismatch: Mismatch, signature: Signature, related: bool = True) -> s
         case "dtype":
             return f"{name}expected dtype {_dtype(one)}, got {_dtype(other)}."
         case "device":
-            return f"{name}expected a tensor on {one.device}, got one on {other.device}."
+            advice = "Make new tensors where the input is: device=x.device."
+            return f"{name}expected a tensor on {one.device}, got one on {other.device}. {advice}"
         case _:
             text = name + _entries(mismatch, one.values, other.values, axes)
     relation = _relation(one, other, mismatch.allowed, axes) if related else None
-    return "\n".join(filter(None, [text, relation]))
+    return "\n".join(filter(None, [text, _changed(mismatch.path), relation]))
+
+
+def _changed(path: str) -> str:
+    """What to say of an input that is looked at once more after the call."""
+    if not path.endswith(AFTER):
+        return ""
+    return f"Your code changes its input {path.removesuffix(AFTER)} in place (+=, a method ending in _, x[...] = ...)."
+
+
+def decimal(value: float, digits: int = 2) -> str:
+    """A number of a few digits as people write it, 0.00001; only the smallest keep their exponent."""
+    rounded = float(f"{value:.{digits}g}")
+    if rounded and not 1e-9 <= abs(rounded) < 1e9:
+        return f"{rounded:g}"
+    return f"{rounded:.12f}".rstrip("0").rstrip(".")
 
 
 def _name(path: str) -> str:
@@ -105,7 +124,7 @@ def _entries(mismatch: Mismatch, one: Tensor, other: Tensor, axes: list[str]) ->
     line = f"{text} entries differ; the first{at}: expected {right}, got {yours}"
     if mismatch.allowed:
         off = float((other.double() - one.double()).abs()[wrong].max())
-        line += f" (up to {off:.2g} off where {mismatch.allowed:.1g} is allowed)"
+        line += f" (up to {decimal(off)} off where {decimal(mismatch.allowed, 1)} is allowed)"
     return line + "."
 
 
@@ -147,7 +166,8 @@ def _exception(mismatch: Mismatch) -> str:
     assert isinstance(got, Raised)
     if got.kind == "MissingTask":
         return f"{got.message} in your file."
-    return "\n".join(filter(None, [f"{got.kind}: {got.message}" if got.message else got.kind, got.trace]))
+    in_place = IN_PLACE if any(words in got.message for words in IN_PLACE_ERRORS) else ""
+    return "\n".join(filter(None, [f"{got.kind}: {got.message}" if got.message else got.kind, in_place, got.trace]))
 
 
 def _difference(expected: Leaf | Raised, got: Leaf | Raised) -> str:
@@ -163,6 +183,8 @@ def _difference(expected: Leaf | Raised, got: Leaf | Raised) -> str:
 def _advice(mismatch: Mismatch) -> str:
     if isinstance(mismatch.got, Container) and isinstance(mismatch.expected, TensorLeaf):
         return " Return the tensor alone."
+    if isinstance(mismatch.got, Foreign) and mismatch.got.kind.startswith("numpy."):
+        return " Stay with torch from end to end: numpy knows no gradients, and a caller expects torch's types."
     if mismatch.got is None and mismatch.path.startswith("gradient of"):
         return " No gradient arrives there: is it detached (.data, torch.no_grad, a tensor made anew), or never used?"
     if mismatch.got is None and isinstance(mismatch.expected, TensorLeaf):

@@ -11,7 +11,8 @@ from .collect import Submission
 from .collecting import RowId
 from .diagnose import diagnose
 from .explain import picture
-from .outcome import Outcome, Raised
+from .imports import why_not
+from .outcome import Outcome
 from .record import Chain, CheckRecord, Diagnosis, SubmissionRecord
 from .screen import Finding, Screen, screen
 from .session import Session
@@ -19,10 +20,6 @@ from .trial import Ran, Trial
 from .verdict import Verdict, message, verdict, worst_of
 from .workers import NOT_RUN
 
-ALLOWED_IMPORTS = (
-    "it is not installed where submissions are graded. "
-    "There are torch, numpy, einops, jaxtyping, regex, tiktoken and the standard library."
-)
 FLOOD = "it prints more than is kept: debug output was left in"
 UNWATCHED = "its calls were not watched to the end: the process ended before the last check"
 
@@ -86,7 +83,7 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
     trial = Trial(session, files)
     ran = trial.run(session.rows, watched=session.module.forbidden if options.ban else ())
     if ran.loaded.ended != "values":
-        return "not_importable", _why_not(ran.loaded), None
+        return "not_importable", why_not(ran.loaded, session.course, session.module), None
     findings = _judge(session, trial, look.with_calls(ran.calls), ran)
     return "graded", "", replace(findings, chain=_chain(session, submission, options, trial, findings))
 
@@ -211,20 +208,6 @@ def _notes(submission: Submission, findings: Findings | None) -> list[str]:
     if findings and findings.unwatched:
         notes.append(UNWATCHED)
     return notes + [f"line {f.line}: {f.used}" for f in (findings.screen.suspicious if findings else [])]
-
-
-def _why_not(loaded: Outcome) -> str:
-    """Why a file did not import, with the next step where one is known."""
-    raised = loaded.raised
-    if raised is None:
-        return f"While it was imported, {loaded.why}."
-    return "\n".join(filter(None, [_headline(raised), raised.trace]))
-
-
-def _headline(raised: Raised) -> str:
-    if raised.kind == "ModuleNotFoundError":
-        return f"{raised.message}: {ALLOWED_IMPORTS}"
-    return f"{raised.kind}: {raised.message}"
 
 
 @cache

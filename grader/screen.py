@@ -93,6 +93,12 @@ def screen(source: str, module: Module) -> Screen:
     return Screen("", missing, found, _tidy(_suspicious(names, lines)), _shared(forbidden.tasks, module), spans)
 
 
+def syntax_problem(source: str, module: Module) -> str:
+    """Why a text does not parse, as `screen` says it; empty if it does."""
+    tree = _parse(source, f"{module.name}.py")
+    return tree if isinstance(tree, str) else ""
+
+
 def _parse(source: str, file: str) -> ast.Module | str:
     """The tree, or why there is none."""
     if "\0" in source:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .adequacy import Proof
     from .doctor import Finding
     from .timings import Step
+
+PRINTED_LINES = 8
 
 
 @contextmanager
@@ -97,45 +99,70 @@ def profile(steps: list["Step"], jobs: int) -> None:
         print(line, file=sys.stderr)
 
 
-def one_submission(record: SubmissionRecord, module: Module, as_json: bool) -> None:
-    """A student's own verdicts: task by task, each failing check with its reason."""
+def one_submission(record: SubmissionRecord, module: Module, as_json: bool, advice: Sequence[str] = ()) -> None:
+    """A student's own verdicts: task by task, each failing check with its reason; then what to know of the file."""
     if as_json:
         print(record.to_json(), end="")
         return
     console = Console(highlight=False)
     if record.problem:
         _print(console, f"{record.status.replace('_', ' ')}: {record.problem}")
-        return
-    for task in module.tasks.values():
+    for task in () if record.problem else module.tasks.values():
         checks = [check for check in record.checks if check.task == task.name]
         points = sum(check.points for check in checks)
         console.print(f"[bold]{task.number} {task.name}[/bold]  {points:g} of {task.points:g}")
-        _print_task(console, checks)
-    console.print(f"\n{module.name}: {record.score:g} of {record.max_score:g} points")
+        for line in _told(checks):
+            _print(console, *line)
+    for text in advice:
+        _print(console, text, 0, "note:", "yellow")
+    if not record.problem:
+        console.print(f"\n{module.name}: {record.score:g} of {record.max_score:g} points")
     if record.chain:
         _print(console, record.chain.sentence())
         _print(console, record.chain.message, 6)
 
 
-def _print_task(console: Console, checks: list[CheckRecord]) -> None:
-    """What is known of all checks of a task is said once, the evidence of each failing one below its sentence."""
+def task_lines(checks: list[CheckRecord]) -> list[str]:
+    """The verdict on one task as plain lines."""
+    rows = [(text.splitlines() or [""], indent, word) for text, indent, word, _ in _told(checks)]
+    return [
+        f"{' ' * indent}{f'{word}  ' if word and not i else ''}{plain(line)}"
+        for lines, indent, word in rows
+        for i, line in enumerate(lines)
+    ]
+
+
+def _told(checks: list[CheckRecord]) -> Iterator[tuple[str, int, str, str]]:
+    """Text, indentation, word and colour of each thing to say of a task.
+
+    What is known of all its checks is said once, the evidence of each failing one below its sentence.
+    """
     if all(check.status == "missing" for check in checks):
-        _print(console, checks[0].message, 2, "to do", "dim")
+        yield checks[0].message, 2, "to do", "dim"
         return
     failing = [check for check in checks if check.status != "passed"]
     says = failing[0].diagnosis.says if failing and failing[0].diagnosis else ""
     if says:
-        _print(console, f"This is exactly the output of a known mistake: {says}", 2)
+        yield f"This is exactly the output of a known mistake: {says}", 2, "", ""
     for i, check in enumerate(failing):
-        _print(console, check.sentence, 2, check.status, "red")
+        yield check.sentence, 2, check.status, "red"
         if not (says and i):  # the first example is enough for a mistake that is named
-            _print(console, check.message, 6)
-        if check.printed:
-            _print(console, f"printed: {one_line(check.printed)}", 6)
+            yield check.message, 6, "", ""
+        if check.printed.strip():
+            yield printed_by(check), 6, "", ""
     behind = [check for check in checks if check.status == "passed" and check.message]
     for text in dict.fromkeys(check.message for check in behind):
         count = sum(check.message == text for check in behind)
-        _print(console, f"{count} of {len(checks)} checks: {text}", 2)
+        yield f"{count} of {len(checks)} checks: {text}", 2, "", ""
+
+
+def printed_by(check: CheckRecord) -> str:
+    """What the code printed during a check, its first lines."""
+    lines = plain(check.printed).strip().splitlines()
+    more = [f"  … {len(lines) - PRINTED_LINES} more lines"] if len(lines) > PRINTED_LINES else []
+    if len(lines) == 1:
+        return f"printed: {lines[0]}"
+    return "\n".join(["printed:", *(f"  {line}" for line in lines[:PRINTED_LINES]), *more])
 
 
 def _print(console: Console, text: str, indent: int = 0, word: str = "", colour: str = "") -> None:

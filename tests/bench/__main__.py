@@ -1,7 +1,8 @@
 """`python -m tests.bench`: how fast the grader is, beside plain pytest on the same checks, on this machine.
 
-Five parts: 1 a class, 2 the same with two submissions that never end, 3 one submission, 4 start-up, 5 where the CPU
-time goes. Runs of the grader and of its rival take turns, so that a busy machine is busy for both.
+Six parts: 1 a class, 2 the same with two submissions that never end, 3 one submission, 4 start-up, 5 where the CPU
+time goes, 6 from a save to its verdict. Runs of the grader and of its rival take turns, so that a busy machine is busy
+for both.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 from . import rival
 from .classes import Sample, grade, grader, make_class, ordinary
 from .clock import Timed, Watch, timed
+from .saving import verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = 2
@@ -35,6 +37,7 @@ class Bench:
     rivals: int
     jobs: int
     plain: Path
+    saves: int
 
     def new(self, name: str) -> Path:
         """A folder that is not there yet."""
@@ -151,12 +154,30 @@ def where(bench: Bench) -> Facts:
     }
 
 
+def saving(bench: Bench) -> Facts:
+    """Part 6: `grader check --watch`, from the write to the verdict, and plain pytest from cold on the same file."""
+    cold, seconds = verdicts(ROOT, bench.new("saves"), bench.saves)
+    (file,) = make_class([max(bench.samples, key=lambda sample: sample.score)], 1, bench.folder / "saved")
+    rivals = [rival.run(bench.plain, file).wall for _ in range(5)]
+    return {
+        "saves": len(seconds),
+        "seconds": seconds,
+        "median": median(seconds),
+        "worst": max(seconds),
+        "cold": cold,
+        "rival_seconds": rivals,
+        "rival_median": median(rivals),
+        "aim": 0.3,
+    }
+
+
 PARTS: dict[int, tuple[str, Callable[[Bench], Facts]]] = {
     1: ("throughput", throughput),
     2: ("endless", endless),
     3: ("single", single),
     4: ("start_up", start_up),
     5: ("where", where),
+    6: ("saving", saving),
 }
 
 
@@ -194,6 +215,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=100, help="submissions in the class")
     parser.add_argument("--rounds", type=int, default=3, help="runs of ours in parts 1 and 2")
     parser.add_argument("--rival", type=int, default=10, help="submissions the rival runs a round; scaled to the class")
+    parser.add_argument("--saves", type=int, default=50, help="saves in part 6")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     asked = parser.parse_args()
     facts: Facts = {"machine": machine()}
@@ -204,7 +226,7 @@ def main() -> None:
         samples, left_out = ordinary(ROOT, place, plain)
         facts["class"] = {"samples": [sample.name for sample in samples], "left_out": left_out}
         show("class", facts["class"])
-        bench = Bench(place, samples, asked.size, asked.rounds, asked.rival, _cores(), plain)
+        bench = Bench(place, samples, asked.size, asked.rounds, asked.rival, _cores(), plain, asked.saves)
         for part in sorted(set(asked.part or PARTS)):
             name, measure = PARTS[part]
             facts[name] = measure(bench)

@@ -42,7 +42,7 @@ def timed(
     start = time.perf_counter()
     pipe, out = subprocess.PIPE, subprocess.STDOUT
     process = subprocess.Popen(
-        command, cwd=cwd, env={**os.environ, **(extra or {})}, stdout=pipe, stderr=out, text=True
+        command, cwd=cwd, env={**os.environ, **(environment or {})}, stdout=pipe, stderr=out, text=True
     )
     watcher = threading.Thread(target=watch, args=(process,)) if watch else None
     if watcher:

@@ -15,6 +15,7 @@ def show(name: str, facts: Facts) -> None:
         "single": _single,
         "start_up": _start_up,
         "where": _where,
+        "saving": _saving,
     }[name](facts)
     print("\n".join(lines), end="\n\n", flush=True)
 
@@ -85,6 +86,15 @@ def _where(facts: Facts) -> list[str]:
         before, whole = row["before_first_record"], row["whole"]
         lines += _row(name, before, whole - before, 100 * whole / facts["cpu_seconds"])
     return lines
+
+
+def _saving(facts: Facts) -> list[str]:
+    return [
+        f"6. From a save to its verdict, {facts['saves']} saves, half of them with a mistake (aim: {facts['aim']:g} s)",
+        *_row("", "median s", "worst s", "from cold s"),
+        *_row("grader check --watch", facts["median"], facts["worst"], facts["cold"]),
+        *_row("plain pytest, every time from cold", facts["rival_median"], max(facts["rival_seconds"]), ""),
+    ]
 
 
 def _row(name: str, *cells: float | str) -> list[str]:

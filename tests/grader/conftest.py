@@ -1,5 +1,6 @@
 """Shared by the tests of the grader: the real course, and one open grading session of attention."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,3 +44,12 @@ def graded_source(session: Session) -> Callable[..., SubmissionRecord]:
         return grade(session, Submission("kim", {"attention.py": source}), "", Options(ban=ban))
 
     return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A course folder of one's own to work in: nothing is written into the checkout."""
+    for name in ("reference", "assignments", "handouts", "tests/checks", "tests/mutants"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "course.toml", tmp_path)
+    return tmp_path

@@ -99,7 +99,12 @@ def test_expected_exception_is_told_with_what_came_instead(kind: str, article: s
         (X, None, "expected a tensor of shape (2, 3, 5), got None. Is a return missing?"),
         (X, (X, X), "expected a tensor of shape (2, 3, 5), got a list or tuple of 2. Return the tensor alone."),
         (X, {"out": X}, "expected a tensor of shape (2, 3, 5), got a dict with out. Return the tensor alone."),
-        (X, X.numpy(), "expected a tensor of shape (2, 3, 5), got a numpy.ndarray."),
+        (
+            X,
+            X.numpy(),
+            "expected a tensor of shape (2, 3, 5), got a numpy.ndarray. Stay with torch from end to end: numpy knows "
+            "no gradients, and a caller expects torch's types.",
+        ),
         (X, 1.5, "expected a tensor of shape (2, 3, 5), got float 1.5."),
         (X, "no", "expected a tensor of shape (2, 3, 5), got str 'no'."),
         ({"a": 1, "b": 2}, {"a": 1}, "missing: b."),
@@ -168,7 +173,10 @@ def test_dtype_names_both() -> None:
 
 def test_device_names_both() -> None:
     one, other = (Outcome("values", {"": TensorLeaf(X, device)}) for device in ("cuda", "cpu"))
-    assert says(one, other) == "expected a tensor on cuda, got one on cpu."
+    assert (
+        says(one, other)
+        == "expected a tensor on cuda, got one on cpu. Make new tensors where the input is: device=x.device."
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +214,7 @@ def test_first_wrong_entry_is_told_by_its_axes() -> None:
     off = f"{max(abs(X[1, 2, 3] - 7.5), abs(X[1, 2, 4] + 7.5)):.2g}"
     assert first_line(X, got) == (
         f"2 of 30 entries differ; the first at [1, q_len 2, k_len 3]: expected {right}, got 7.5 "
-        f"(up to {off} off where 1e-06 is allowed)."
+        f"(up to {off} off where 0.000001 is allowed)."
     )
 
 
@@ -216,7 +224,7 @@ def test_path_stands_before_the_entries() -> None:
 
 def test_one_number_in_a_tensor_has_no_place() -> None:
     text = says(torch.tensor(1.0), torch.tensor(2.0))
-    assert text == "1 of 1 entries differ; the first: expected 1, got 2 (up to 1 off where 1e-06 is allowed)."
+    assert text == "1 of 1 entries differ; the first: expected 1, got 2 (up to 1 off where 0.000001 is allowed)."
 
 
 def test_integers_are_told_in_full_and_without_a_tolerance() -> None:
@@ -254,14 +262,14 @@ def test_relation_is_left_out_where_it_is_not_asked_for() -> None:
 
 def test_entries_that_differ_late_are_told_with_as_many_digits_as_it_takes() -> None:
     text = says(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.00001]))
-    assert text.startswith("1 of 2 entries differ; the first at [1]: expected 2, got 2.00001 (up to 1e-05 off")
+    assert text.startswith("1 of 2 entries differ; the first at [1]: expected 2, got 2.00001 (up to 0.00001 off")
 
 
 @pytest.mark.parametrize("error", [2e-6, 2e-5])
 def test_small_error_is_not_called_a_scale_or_an_offset(error: float) -> None:
     """Lost precision is told by its size: nothing here is "1 times too large" or "too large by 1e-08"."""
     text = says(X, X + error * Rng(3).randn(2, 3, 5))
-    assert "off where 1e-06 is allowed" in text
+    assert "off where 0.000001 is allowed" in text
     assert "Everything" not in text
 
 

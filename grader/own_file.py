@@ -1,0 +1,101 @@
+"""A student's own file as it is on disk now: read, looked at, graded in whole or for one task."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .collect import Submission, collect
+from .course import Course, Module
+from .errors import BadRequest
+from .record import SubmissionRecord, from_json, write_whole
+
+if TYPE_CHECKING:
+    from .session import Session
+
+LAST = ".grader"  # the folder of what is only of this machine
+
+
+@dataclass(frozen=True)
+class Own:
+    """Where the file is, and the course it belongs to."""
+
+    course: Course
+    module: Module
+    path: Path
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the file that progress is kept of."""
+        return self.path == default_path(self.course, self.module)
+
+
+def default_path(course: Course, module: Module) -> Path:
+    return course.root / "assignments" / f"{module.name}.py"
+
+
+def read(own: Own) -> Submission:
+    """The file as a submission; one that cannot be read has its reason as `problem`.
+
+    Raises:
+        BadRequest: there is no such file.
+    """
+    notebook = own.path.with_suffix(".ipynb")
+    if not own.path.exists() and notebook.is_file():
+        raise BadRequest(
+            f"{own.path.name} is not there, but {notebook.name} is: export the notebook as {own.path.name}."
+        )
+    found = collect(own.path, own.module.name, own.module.upstream)
+    if len(found) != 1:
+        raise BadRequest(
+            f"{own.path} holds {len(found)} submissions; `grader check` looks at one, `grader grade` at many."
+        )
+    return found[0]
+
+
+def problem_of(own: Own, submission: Submission) -> str:
+    """Why the file cannot even be loaded, as far as its text shows; empty if it may."""
+    from .screen import syntax_problem
+
+    return submission.problem or syntax_problem(submission.files[f"{own.module.name}.py"], own.module)
+
+
+def whole(session: "Session", submission: Submission) -> SubmissionRecord:
+    """The record of all tasks."""
+    from .grade import Options, grade
+
+    return grade(session, submission, submission.digest, Options())
+
+
+def of_task(session: "Session", submission: Submission, task: str) -> SubmissionRecord:
+    """The record of one task: only its rows are run, and not on the student's own earlier files."""
+    from .grade import Options, grade
+
+    name = f"{session.module.name}.py"
+    alone = replace(submission, files={name: submission.files[name]})
+    rows = [row for row in session.rows if row.task == task]
+    return grade(replace(session, rows=rows), alone, submission.digest, Options())
+
+
+def keep(own: Own, record: SubmissionRecord) -> None:
+    """Leave the record where `grader hint` finds it, and its points where `grader status` does."""
+    from .progress import note_points
+
+    if own.is_default:
+        write_whole(_last(own), record.to_json())
+        note_points(own.course.root, own.module, record)
+
+
+def last_record(own: Own, submission: Submission) -> SubmissionRecord | None:
+    """The record of the last check, if it was of this very text."""
+    path = _last(own)
+    if not own.is_default or not path.is_file():
+        return None
+    try:
+        record = from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError):  # an older version's, or cut off: it is checked anew
+        return None
+    return record if record.digest == submission.digest else None
+
+
+def _last(own: Own) -> Path:
+    return own.course.root / LAST / f"{own.module.name}.json"

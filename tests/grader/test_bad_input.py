@@ -1,0 +1,157 @@
+"""Files as students really save them: each mistake has a sentence of its own, and no stack trace of ours is shown."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from grader.course import load_course
+from grader.errors import BadRequest
+from grader.own_file import Own, problem_of, read
+from grader.record import SubmissionRecord
+
+Grade = Callable[..., SubmissionRecord]
+SOFTMAX = '    """Softmax."""\n    e = (x - x.amax(dim=dim, keepdim=True)).exp()\n'
+
+
+def softmax(reference: str, body: str) -> str:
+    """The reference with another softmax at its end."""
+    return f"{reference}\n\ndef softmax(x, dim):\n{body}"
+
+
+def messages(record: SubmissionRecord, task: str = "softmax") -> str:
+    return "\n".join(check.message for check in record.checks if check.task == task and check.status != "passed")
+
+
+# --- it does not import ---
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (
+            "import flash_attn",
+            "No module named 'flash_attn': it is not installed where submissions are graded. "
+            "There are torch, numpy, einops, jaxtyping, regex, tiktoken and the standard library.",
+        ),
+        ("import torhc", "No module named 'torhc': did you mean torch?"),
+        (
+            "from .gpt import GPT",
+            "No module named 'assignments.gpt': the course has no module gpt; "
+            "this is attention, and no module comes before it.",
+        ),
+    ],
+)
+def test_import_of_what_is_not_there(graded_source: Grade, reference: str, line: str, text: str) -> None:
+    record = graded_source(f"{line}\n{reference}")
+    assert record.status == "not_importable"
+    assert record.problem.splitlines()[0] == text
+    assert record.problem.splitlines()[1:] == ["attention.py, line 1, in <module>", f"    {line}"]
+
+
+def test_traceback_begins_at_the_students_own_line(graded_source: Grade, reference: str) -> None:
+    record = graded_source(softmax(reference, "    return torch.matmul(x, missing)\n"))
+    text = messages(record)
+    assert "NameError: name 'missing' is not defined\nattention.py, line " in text
+    for ours in ("grader/", "worker.py", "check_attention.py", "Traceback"):
+        assert ours not in text
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            "def softmax(x, dim):\n    y = x\n\treturn y\n",
+            "attention.py does not parse: line 3: tabs and spaces are mixed in the indentation; "
+            "use four spaces a level",
+        ),
+        ("def softmax(x, dim:\n", "attention.py does not parse: line 1: '(' was never closed"),
+        (
+            'def softmax(x):\n    """Half a doc',
+            "attention.py does not parse: line 2: unterminated triple-quoted string",
+        ),
+    ],
+)
+def test_text_that_does_not_parse(graded_source: Grade, source: str, text: str) -> None:
+    record = graded_source(source)
+    assert record.status == "not_importable"
+    assert record.problem.startswith(text)
+
+
+@pytest.fixture
+def own(folder: Path) -> Own:
+    course = load_course(folder)
+    return Own(course, course.module("attention"), folder / "assignments" / "attention.py")
+
+
+def test_byte_order_mark_and_windows_line_ends_change_nothing(own: Own) -> None:
+    clean = read(own)
+    own.path.write_bytes(b"\xef\xbb\xbf" + own.path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read(own).files == clean.files
+    assert problem_of(own, read(own)) == ""
+
+
+def test_notebook_under_the_name_of_the_module(own: Own) -> None:
+    own.path.write_text('{"cells": [], "metadata": {}}')
+    problem = "attention.py is a Jupyter notebook: export it as attention.py and hand that in"
+    assert problem_of(own, read(own)) == problem
+
+
+def test_notebook_in_place_of_the_module(own: Own) -> None:
+    own.path.rename(own.path.with_suffix(".ipynb"))
+    text = r"attention\.py is not there, but attention\.ipynb is: export the notebook as attention\.py\."
+    with pytest.raises(BadRequest, match=text):
+        read(own)
+
+
+# --- it runs, and gives something of another kind ---
+
+
+@pytest.mark.parametrize(
+    ("end", "text"),
+    [
+        ("    return e / e.sum(dim=dim, keepdim=True), e\n", "got a list or tuple of 2. Return the tensor alone."),
+        (
+            "    return (e / e.sum(dim=dim, keepdim=True)).detach().float().numpy()\n",
+            "got a numpy.ndarray. Stay with torch from end to end: numpy knows no gradients, "
+            "and a caller expects torch's types.",
+        ),
+        ("    e / e.sum(dim=dim, keepdim=True)\n", "got None. Is a return missing?"),
+        ("    return (e / e.sum(dim=dim, keepdim=True)).to('meta')\n", "tensor on meta"),
+    ],
+    ids=["tuple", "numpy", "nothing", "device"],
+)
+def test_result_of_another_kind(graded_source: Grade, reference: str, end: str, text: str) -> None:
+    assert text in messages(graded_source(softmax(reference, SOFTMAX + end)))
+
+
+def test_input_changed_in_place(graded_source: Grade, reference: str) -> None:
+    body = "    x -= x.amax(dim=dim, keepdim=True)\n    e = x.exp()\n    return e / e.sum(dim=dim, keepdim=True)\n"
+    text = messages(graded_source(softmax(reference, body)))
+    assert "Your code changes its input x in place (+=, a method ending in _, x[...] = ...)." in text
+
+
+def test_input_with_a_gradient_changed_in_place(graded_source: Grade, reference: str) -> None:
+    body = "    x.sub_(x.amax(dim=dim, keepdim=True))\n    e = x.exp()\n    return e / e.sum(dim=dim, keepdim=True)\n"
+    text = messages(graded_source(softmax(reference, body)))
+    assert "Something is changed in place (+=, a method ending in _, x[...] = ...): make a new tensor instead." in text
+
+
+def test_default_dtype_left_changed_does_not_reach_the_next_check(graded_source: Grade, reference: str) -> None:
+    body = f"{SOFTMAX}    torch.set_default_dtype(torch.float64)\n    torch.manual_seed(5)\n"
+    record = graded_source(softmax(reference, f"{body}    return (e / e.sum(dim=dim, keepdim=True)).to(x.dtype)\n"))
+    others = {check.status for check in record.checks if check.task != "softmax"}
+    assert others == {"passed"}
+
+
+def test_tolerance_is_said_in_plain_numbers(graded_source: Grade, reference: str) -> None:
+    body = f"{SOFTMAX}    return 1.01 * e / e.sum(dim=dim, keepdim=True)\n"
+    text = messages(graded_source(softmax(reference, body)))
+    assert " off where 0.000000" in text
+    assert "e-0" not in text
+
+
+def test_what_a_student_prints_is_shown_for_public_rows(graded_source: Grade, reference: str) -> None:
+    body = f"{SOFTMAX}    print('shape', tuple(x.shape))\n    return 2 * e\n"
+    record = graded_source(softmax(reference, body))
+    assert any(check.printed.startswith("shape (") for check in record.checks if check.task == "softmax")
