@@ -8,7 +8,7 @@ together.
 
 from collections.abc import Collection, Mapping
 
-from .compare import same_output
+from .fingerprint import Fingerprint, recognises
 from .mutants import Mutant
 from .outcome import Outcome
 from .record import Diagnosis
@@ -38,7 +38,7 @@ def diagnose(
         names = [row.name for row in session.rows if row.task == task]
         as_it_is = _Side(session, {name: whole[name] for name in names})
         isolated = _Side(session, {name: alone[name] for name in names})
-        known = [k for k in session.known(task) if k.fails]
+        known = [k for k in session.source.known(task) if k.fails]
         same = [k.mutant for k in known if isolated.agrees(k.alone, k.fails)]
         if len(same) != 1:  # the whole module may tell what the task alone cannot
             near = same or [k.mutant for k in known if as_it_is.agrees(k.alone, k.fails)]
@@ -56,17 +56,17 @@ class _Side:
         self._outcomes = outcomes
         self._fails = {name for name, outcome in outcomes.items() if not session.passes(name, outcome)}
 
-    def agrees(self, known: Mapping[str, Outcome], known_fails: frozenset[str]) -> bool:
+    def agrees(self, known: Mapping[str, Outcome | Fingerprint], known_fails: Collection[str]) -> bool:
         """Whether both fail the same rows, with the same output on each."""
         expected = self._session.expected
         return self._fails == known_fails and all(
-            same_output(known[name], self._outcomes[name], expected[name]) for name in sorted(self._fails)
+            recognises(known[name], self._outcomes[name], expected[name]) for name in sorted(self._fails)
         )
 
     def agrees_with(self, mutant: Mutant) -> bool:
         """The same for a mutant as a whole file."""
-        known = self._session.whole(mutant)
-        return self.agrees(known, frozenset(n for n, outcome in known.items() if not self._session.passes(n, outcome)))
+        known = self._session.source.whole(mutant)
+        return self.agrees(known, known.keys() & self._outcomes.keys())
 
 
 def _named(same: list[Mutant]) -> Diagnosis:
