@@ -1,39 +1,31 @@
 """Grading one submission: run its rows, give it a second chance with given parts, explain, add up the points."""
 
 import platform
-import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from .assemble import assemble
+from .chain import try_chain
 from .collect import Submission
 from .collecting import RowId
-from .compare import Mismatch, compare
 from .diagnose import diagnose
-from .explain import explain, picture
+from .explain import picture
 from .outcome import Outcome, Raised
-from .record import CheckRecord, Diagnosis, SubmissionRecord
+from .record import Chain, CheckRecord, Diagnosis, SubmissionRecord
 from .screen import Finding, Screen, screen
 from .session import Session
 from .trial import Ran, Trial
+from .verdict import Verdict, message, verdict, worst_of
 from .workers import NOT_RUN
 
 ALLOWED_IMPORTS = (
     "it is not installed where submissions are graded. "
     "There are torch, numpy, einops, jaxtyping, regex, tiktoken and the standard library."
 )
-HIDDEN_FATE = {
-    "crashed": "the process ended",
-    "timeout": "it did not end in time",
-    "error": "it raised an exception",
-    "missing": "it raised NotImplementedError",
-    "failed": "the result is wrong",
-}
 BESIDE_RIGHT_PARTS = "Official grading also runs it beside right parts, so it can only give more."
 FLOOD = "it prints more than is kept: debug output was left in"
 UNWATCHED = "its calls were not watched to the end: the process ended before the last check"
-GRAVITY = ("crashed", "timeout", "error", "missing", "failed", "passed")  # of a row; the gravest names the check
 
 
 @dataclass(frozen=True)
@@ -47,16 +39,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One row of one submission, judged."""
-
-    row: RowId
-    status: str
-    outcome: Outcome
-    mismatch: Mismatch | None
-
-
-@dataclass(frozen=True)
 class Findings:
     """All that is known about a submission before the points are added up."""
 
@@ -65,6 +47,7 @@ class Findings:
     alone: dict[str, Verdict]
     diagnoses: dict[str, Diagnosis]
     unwatched: bool
+    chain: Chain | None = None
 
 
 def grade(session: Session, submission: Submission, digest: str, options: Options) -> SubmissionRecord:
@@ -88,6 +71,7 @@ def grade(session: Session, submission: Submission, digest: str, options: Option
         problem=problem,
         notes=_notes(submission, findings),
         digest=digest,
+        chain=findings.chain if findings else None,
     )
 
 
@@ -104,7 +88,8 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
     ran = trial.run(session.rows, watched=session.module.forbidden if options.ban else ())
     if ran.loaded.ended != "values":
         return "not_importable", _why_not(ran.loaded), None
-    return "graded", "", _judge(session, trial, look.with_calls(ran.calls), ran)
+    findings = _judge(session, trial, look.with_calls(ran.calls), ran)
+    return "graded", "", replace(findings, chain=_chain(session, submission, options, trial, findings))
 
 
 def _judge(session: Session, trial: Trial, look: Screen, ran: Ran) -> Findings:
@@ -126,28 +111,14 @@ def _judge(session: Session, trial: Trial, look: Screen, ran: Ran) -> Findings:
     return Findings(look, whole, alone, diagnoses, ran.unwatched)
 
 
-def verdict(session: Session, row: RowId, outcome: Outcome) -> Verdict:
-    """Compare one outcome with the expected one and put a word to it."""
-    mismatch = compare(session.expected[row.name], outcome, session.arguments)
-    others = set(session.module.tasks) - {row.task}
-    return Verdict(row, _status(outcome, mismatch, others), outcome, mismatch)
-
-
-def _is_missing(raised: Raised, others: set[str]) -> bool:
-    """Whether the task itself is to do; a stub that it calls names another task."""
-    if raised.kind == "MissingTask":
-        return True
-    return raised.kind == "NotImplementedError" and not others & set(re.findall(r"\w+", raised.message))
-
-
-def _status(outcome: Outcome, mismatch: Mismatch | None, others: set[str]) -> str:
-    if mismatch is None:
-        return "passed"
-    if outcome.ended in ("timeout", "crashed"):
-        return outcome.ended
-    if outcome.raised and _is_missing(outcome.raised, others):
-        return "missing"
-    return "error" if mismatch.kind == "raised" else "failed"
+def _chain(
+    session: Session, submission: Submission, options: Options, trial: Trial, findings: Findings
+) -> Chain | None:
+    if options.upstream == "own":
+        return None  # the verdicts themselves are on the student's own files
+    passed = [row for row in session.rows if not row.hidden and findings.whole[row.name].status == "passed"]
+    with session.timings.step("the student's own earlier files"):
+        return try_chain(session, submission, trial, passed)
 
 
 def _checks(session: Session, findings: Findings, options: Options) -> list[CheckRecord]:
@@ -161,12 +132,12 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
     whole = [findings.whole[row.name] for row in rows]
     timed = [v for v in whole if not v.row.hidden] or whole  # the watch slows the hidden ones down
     better = better_of(findings, rows)
-    worst = _worst(better)
+    worst = worst_of(better)
     status, text, cause, drawn = worst.status, "", None, None
     told = not worst.row.hidden or session.course.feedback.hidden == "mistake"
     diagnosis = findings.diagnoses.get(first.task) if told else None
-    if worst.status == "passed" and _worst(whole).status != "passed":
-        cause, text = _cause(session, findings, first.task, _worst(whole))
+    if worst.status == "passed" and worst_of(whole).status != "passed":
+        cause, text = _cause(session, findings, first.task, worst_of(whole))
     elif worst.mismatch is not None:
         text = message(session, worst, related=diagnosis is None)
         if worst.status != "missing" and not session.can_isolate(first.task, failing_tasks(findings)):
@@ -197,26 +168,9 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
 def better_of(findings: Findings, rows: list[RowId]) -> list[Verdict]:
     """The verdicts on a check's rows that count: with given parts where those all pass, else of the file as it is."""
     alone = [findings.alone[row.name] for row in rows if row.name in findings.alone]
-    if alone and _worst(alone).status == "passed":
+    if alone and worst_of(alone).status == "passed":
         return alone
     return [findings.whole[row.name] for row in rows]
-
-
-def _worst(verdicts: list[Verdict]) -> Verdict:
-    """The verdict that speaks for the check: a public failure before a hidden one, the gravest first."""
-    return min(verdicts, key=lambda v: (v.status == "passed", v.row.hidden, GRAVITY.index(v.status)))
-
-
-def message(session: Session, worst: Verdict, related: bool = True) -> str:
-    """What went wrong in a row, in words; of a hidden row only that it did."""
-    assert worst.mismatch is not None
-    if worst.row.hidden:
-        fate = HIDDEN_FATE["failed" if session.course.feedback.hidden == "property" else worst.status]
-        return f"Right for the sizes and values in your kit; with others (not shown) {fate}."
-    if worst.status == "missing" and worst.outcome.raised and worst.outcome.raised.kind == "NotImplementedError":
-        return "Not written yet."
-    text = explain(worst.mismatch, session.signatures[worst.row.task], related)
-    return f"{text}\n(with {worst.row.arguments})" if worst.row.arguments and worst.status != "missing" else text
 
 
 def forbidden_text(used: list[Finding]) -> str:

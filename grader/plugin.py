@@ -130,7 +130,8 @@ class Grading:
 
 def _failure(session: "Session", findings: "Findings", row: RowId, ban: bool) -> str:
     """The verdict on a row in words, by the rules of a grade."""
-    from .grade import better_of, forbidden_text, message
+    from .grade import better_of, forbidden_text
+    from .verdict import message
 
     used = [f for f in findings.screen.forbidden if f.task == row.task] if ban else []
     if used:

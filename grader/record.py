@@ -54,6 +54,24 @@ class CheckRecord:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """What the student's own earlier files do to the public rows that pass with given ones. No points hang on it."""
+
+    own: list[str]  # the earlier modules that the student has files of
+    rows: int
+    lost: int
+    blame: str = ""  # the earlier module that the lost ones are due to
+    message: str = ""
+
+    def sentence(self) -> str:
+        files = " and ".join(f"{name}.py" for name in self.own)
+        if not self.lost:
+            return f"With {files} of the same author in place of the given parts: as right as with given parts."
+        lost = f"{self.lost} of {self.rows} examples that are right with given parts are not"
+        return f"With {files} of the same author in place of the given parts {lost}; {self.blame} is to blame."
+
+
+@dataclass(frozen=True)
 class SubmissionRecord:
     """Everything known about one graded submission."""
 
@@ -71,6 +89,7 @@ class SubmissionRecord:
     problem: str = ""  # why it could not be graded: the reason, or the traceback
     notes: list[str] = field(default_factory=list)  # for the instructor, e.g. forbidden calls with line numbers
     digest: str = ""  # of the submission and of the checks it was graded by
+    chain: Chain | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -81,6 +100,7 @@ def from_json(text: str) -> SubmissionRecord:
     """The record written by SubmissionRecord.to_json."""
     data: dict[str, Any] = json.loads(text)
     data["checks"] = [_check(values) for values in data["checks"]]
+    data["chain"] = Chain(**data["chain"]) if data["chain"] else None
     return SubmissionRecord(**data)
 
 

@@ -100,6 +100,9 @@ def one_submission(record: SubmissionRecord, module: Module, as_json: bool) -> N
         console.print(f"[bold]{task.number} {task.name}[/bold]  {points:g} of {task.points:g}")
         _print_task(console, checks)
     console.print(f"\n{module.name}: {record.score:g} of {record.max_score:g} points")
+    if record.chain:
+        _print(console, record.chain.sentence())
+        _print(console, record.chain.message, 6)
 
 
 def _print_task(console: Console, checks: list[CheckRecord]) -> None:

@@ -19,12 +19,23 @@ class Ran:
     unwatched: bool = False
 
 
+@dataclass
+class Budget:
+    """CPU seconds that a submission may still use."""
+
+    left: float
+
+
 class Trial:
     """One submission and what is left of its CPU time."""
 
-    def __init__(self, session: Session, files: dict[str, str]) -> None:
+    def __init__(self, session: Session, files: dict[str, str], budget: Budget | None = None) -> None:
         self._session, self._files = session, files
-        self._left: float = session.course.limits.submission_cpu_seconds
+        self._budget = budget or Budget(session.course.limits.submission_cpu_seconds)
+
+    def on(self, files: dict[str, str]) -> "Trial":
+        """The same submission with other files around it, on what is left of its time."""
+        return Trial(self._session, files, self._budget)
 
     def run(self, rows: Sequence[RowId], alone: str = "", watched: Sequence[str] = ()) -> Ran:
         """Public rows in one worker, then hidden ones in another: no hidden input can come back as a public value.
@@ -62,9 +73,9 @@ class Trial:
 
     def _part(self, rows: list[RowId], alone: str, watched: Sequence[str]) -> Ran:
         job = self._session.job([self._files], rows, alone, watched)
-        job = replace(job, caps=replace(job.caps, submission_cpu_seconds=self._left))
+        job = replace(job, caps=replace(job.caps, submission_cpu_seconds=self._budget.left))
         results = run_job(self._session.students, job, timings=self._session.timings)
-        self._left -= results.cpu_seconds
+        self._budget.left -= results.cpu_seconds
         if results.loaded.ended != "values":
             return Ran(results.loaded)
         return Ran(results.loaded, single(results, rows), results.calls, results.unwatched)

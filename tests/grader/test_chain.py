@@ -1,0 +1,134 @@
+"""A module on the student's own earlier files: what no longer passes, and which of them is to blame."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from grader.collect import Submission
+from grader.course import load_course
+from grader.grade import Options, grade
+from grader.record import SubmissionRecord
+from grader.session import open_session
+
+COURSE = """
+title = "Toy"
+[modules.half]
+week = 1
+title = "Half"
+hours = 1
+[modules.half.tasks]
+half = { points = 100, uses = [] }
+[modules.mean]
+week = 2
+title = "Mean"
+hours = 1
+upstream = ["half"]
+[modules.mean.tasks]
+mean = { points = 100, uses = [] }
+[modules.spread]
+week = 3
+title = "Spread"
+hours = 1
+upstream = ["half", "mean"]
+[modules.spread.tasks]
+spread = { points = 50, uses = [] }
+middle = { points = 50, uses = [] }
+"""
+HALF = "def half(x):\n    return x / 2\n"
+MEAN = "from .half import half\n\ndef mean(x, y):\n    return half(x + y)\n"
+SPREAD = """from .half import half
+from .mean import mean
+
+def spread(x, y):
+    return half(abs(x - y))
+
+def middle(x, y):
+    return mean(x, y)
+"""
+CHECKS = """from grader import graded
+
+@graded("spread", rows=[{"size": 3}, {"size": 4}])
+def check_spread(impl, rng, size):
+    '''spread is half the distance.'''
+    return impl.spread(rng.randn(size), rng.randn(size))
+
+@graded("middle", rows=[{"size": 5}])
+def check_middle(impl, rng, size):
+    '''middle is between the two.'''
+    return impl.middle(rng.randn(size), rng.randn(size))
+"""
+RIGHT = {"half.py": HALF, "mean.py": MEAN, "spread.py": SPREAD}
+Graded = Callable[..., SubmissionRecord]
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graded]:
+    root = tmp_path_factory.mktemp("toy")
+    (root / "course.toml").write_text(COURSE)
+    for folder in ("reference", "assignments/given"):
+        for name, text in RIGHT.items():
+            file = root / folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    checks = root / "tests" / "checks" / "check_spread.py"
+    checks.parent.mkdir(parents=True)
+    checks.write_text(CHECKS)
+    course = load_course(root)
+    with open_session(course, course.module("spread"), seed=3) as session:
+
+        def run(upstream: str = "given", **changed: str | None) -> SubmissionRecord:
+            files = {**RIGHT, **{f"{name}.py": text for name, text in changed.items()}}
+            mine = {name: text for name, text in files.items() if text is not None}
+            return grade(session, Submission("kim", mine), "", Options(upstream))
+
+        yield run
+
+
+def test_own_files_that_are_right_change_nothing(graded: Graded) -> None:
+    record = graded()
+    assert record.score == 100
+    assert record.chain is not None
+    assert (record.chain.own, record.chain.rows, record.chain.lost) == (["half", "mean"], 3, 0)
+    assert record.chain.sentence() == (
+        "With half.py and mean.py of the same author in place of the given parts: as right as with given parts."
+    )
+
+
+def test_first_module_is_blamed_when_all_that_builds_on_it_is_right(graded: Graded) -> None:
+    record = graded(half=HALF.replace("/ 2", "/ 3"))
+    assert record.score == 100  # points hang on given parts
+    assert record.chain is not None
+    assert (record.chain.lost, record.chain.blame) == (3, "half")
+    assert "spread is half the distance." in record.chain.message
+
+
+def test_later_module_is_blamed_when_the_first_is_right(graded: Graded) -> None:
+    record = graded(mean=MEAN.replace("x + y", "x - y"))
+    assert record.chain is not None
+    assert (record.chain.lost, record.chain.blame) == (1, "mean")
+    assert "middle is between the two." in record.chain.message
+
+
+def test_file_that_does_not_import_is_blamed(graded: Graded) -> None:
+    record = graded(mean="def mean(x, y):\n    return half(x + y\n")
+    assert record.score == 100
+    assert record.chain is not None
+    assert (record.chain.lost, record.chain.blame) == (3, "mean")
+    assert "SyntaxError" in record.chain.message
+
+
+def test_stub_is_said_to_be_unwritten(graded: Graded) -> None:
+    record = graded(half='def half(x):\n    raise NotImplementedError("Task 1.1: half")\n')
+    assert record.chain is not None
+    assert (record.chain.blame, record.chain.message) == ("half", "Something in half.py is not written yet.")
+
+
+def test_rows_that_fail_with_given_parts_are_not_the_chain_s(graded: Graded) -> None:
+    record = graded(half=HALF.replace("/ 2", "/ 3"), spread=SPREAD.replace("abs(x - y)", "abs(x - y) + 1"))
+    assert record.chain is not None
+    assert (record.chain.rows, record.chain.lost, record.chain.blame) == (1, 1, "half")
+
+
+def test_there_is_no_chain_without_earlier_files_and_with_own_parts_throughout(graded: Graded) -> None:
+    assert graded(half=None, mean=None).chain is None
+    assert graded("own", half=HALF.replace("/ 2", "/ 3")).chain is None
