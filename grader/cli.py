@@ -107,6 +107,19 @@ def stubs(
 
 
 @app.command()
+def release(
+    week: Annotated[int | None, typer.Option(help="The modules up to this week; all by default.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where student/ and student.zip go.")] = Path("dist"),
+) -> None:
+    """Make the students' kit, and prove that it works and gives nothing away."""
+    from .course import find_root, load_course
+    from .release import release as make
+
+    for path in make(load_course(find_root()), week, out, typer.echo):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
 def mutants() -> None:
     """Apply every mutant to its reference, to see that each still fits."""
     from .course import find_root, load_course

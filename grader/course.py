@@ -81,6 +81,7 @@ class Course:
     limits: Limits
     feedback: Feedback
     modules: dict[str, Module]
+    private: tuple[str, ...] = ()  # words that no kit may hold, such as names of the staff
 
     def module(self, name: str) -> Module:
         if name not in self.modules:
@@ -124,7 +125,7 @@ def load_course(root: Path) -> Course:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest(f"{path}: {error}") from None
-    _known(data, {"title", "limits", "feedback", "modules"}, "course.toml")
+    _known(data, {"title", "limits", "feedback", "modules", "private"}, "course.toml")
     modules = {}
     for name, table in _table(data, "modules", "course.toml").items():
         modules[name] = _module(name, table)
@@ -135,7 +136,10 @@ def load_course(root: Path) -> Course:
     if feedback.hidden not in HIDDEN_FEEDBACK:
         choices = ", ".join(HIDDEN_FEEDBACK)
         raise BadRequest(f"course.toml [feedback]: 'hidden' must be one of {choices}, got {feedback.hidden!r}.")
-    return Course(root, data.get("title", ""), limits, feedback, modules)
+    private = data.get("private", [])
+    if not isinstance(private, list) or not all(isinstance(word, str) and word.strip() for word in private):
+        raise BadRequest(f"course.toml: 'private' must be a list of texts, got {private!r}.")
+    return Course(root, data.get("title", ""), limits, feedback, modules, tuple(private))
 
 
 def _module(name: str, table: Any) -> Module:

@@ -17,7 +17,7 @@ from torch import Tensor
 from .course import Course, Module
 from .expected import Expected, Truth
 from .fingerprint import SUMS, Fingerprint, fingerprint
-from .frozen import FORMAT, digest, sha256
+from .frozen import FORMAT, digest, sealed, sha256
 from .live import Live, open_live
 from .mutants import Mutant
 from .outcome import Leaf, Outcome, TensorLeaf, to_plain
@@ -74,7 +74,8 @@ def _checks(course: Course, module: Module) -> dict[str, str]:
 
 
 def _words(mutant: Mutant) -> Said:
-    return {name: getattr(mutant, name) for name in ("name", "task", "symbol", "says", "hints")}
+    plain = {name: getattr(mutant, name) for name in ("name", "task", "symbol", "says")}
+    return {**plain, "hints": sealed(mutant.hints, mutant.name)}
 
 
 def _seed(live: Live, seed: str, tensors: dict[str, Tensor]) -> Said:

@@ -4,8 +4,10 @@ tests/expected/MODULE.safetensors holds the tensors, MODULE.json beside it every
 carries a hash of itself, of the tensors and of the check files that they belong to.
 """
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +66,22 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sealed(texts: list[str], key: str) -> str:
+    """Hints that nobody reads by accident: they are nearly code. Whoever has the grader can open them."""
+    return base64.b85encode(_masked(zlib.compress(json.dumps(texts).encode(), 9), key)).decode()
+
+
+def unsealed(text: str, key: str) -> list[str]:
+    """What was sealed."""
+    texts: list[str] = json.loads(zlib.decompress(_masked(base64.b85decode(text), key)))
+    return texts
+
+
+def _masked(data: bytes, key: str) -> bytes:
+    mask = hashlib.shake_256(key.encode()).digest(len(data))
+    return bytes(one ^ other for one, other in zip(data, mask, strict=True))
+
+
 def read_frozen(course: Course, module: Module, rows: Sequence[RowId], seed: int) -> Frozen:
     """The frozen truth of a module for one of its seeds.
 
@@ -106,7 +124,10 @@ def _frozen(
         task: Signature(said["arguments"], said["result"], tuple(said["names"]))
         for task, said in body["signatures"].items()
     }
-    mutants = [Mutant(**said, edits=[], body=None) for said in body["mutants"]]
+    mutants = [
+        Mutant(**{**said, "hints": unsealed(said["hints"], said["name"])}, edits=[], body=None)
+        for said in body["mutants"]
+    ]
     sums = tensors[one["sums"]].tolist()
     prints = [{name: _prints(found, sums) for name, found in one[side].items()} for side in ("in_task", "in_file")]
     return Frozen({row.name: _expected(row, one["rows"][row.name], tensors) for row in rows}, spoken, mutants, *prints)
