@@ -6,7 +6,7 @@ neither its edits nor its values.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def freeze(session: Session, seeds: Sequence[int] = SEEDS) -> tuple[bytes, bytes
     of_seed = {}
     for seed in seeds:
         live = open_live(session.jobs, session.live.trusted, rows, seed, session.timings)
+        live = replace(live, mutants=session.mutants)
         of_seed[str(seed)] = _seed(live, str(seed), tensors)
     payload = save(tensors)
     body = {

@@ -19,6 +19,7 @@ STUBS = "assignments/stubs"  # the untouched side of what a student edits
 MANIFEST = "kit.json"
 HANDOUTS = (".md", ".svg", ".png", ".html", ".css")  # of handouts/; its demos are Python
 NOT_FOR_STUDENTS = ("private", "feedback")  # of course.toml
+HEADER = re.compile(r"(?m)^\[([\w.]+)\]")  # of a table of TOML
 
 Files = dict[str, bytes]
 
@@ -68,8 +69,7 @@ def cut_course(root: Path, modules: list[Module]) -> str:
     """course.toml without the later modules and without what is not for students, its comments kept."""
     text = (root / "course.toml").read_text(encoding="utf-8")
     kept = {module.name for module in modules}
-    parts = re.split(r"(?m)^(?=(?:#.*\n)*\[)", text)
-    cut = "".join(part for part in parts if _stays(part, kept))
+    cut = "".join(part for part in _tables(text) if _stays(part, kept))
     cut = re.sub(r"(?ms)^private\s*=\s*\[.*?\]\n", "", cut)
     wanted = {key: value for key, value in tomllib.loads(text).items() if key not in NOT_FOR_STUDENTS}
     wanted["modules"] = {name: table for name, table in wanted["modules"].items() if name in kept}
@@ -78,8 +78,23 @@ def cut_course(root: Path, modules: list[Module]) -> str:
     return cut.rstrip("\n") + "\n"
 
 
+def _tables(text: str) -> list[str]:
+    """The text before the first table, then each table with the comment above it."""
+    tables, comment = [""], ""
+    for line in text.splitlines(keepends=True):
+        if line.startswith("#"):
+            comment += line
+            continue
+        if HEADER.match(line):
+            tables.append("")
+        tables[-1] += comment + line
+        comment = ""
+    tables[-1] += comment
+    return tables
+
+
 def _stays(part: str, kept: set[str]) -> bool:
-    header = re.search(r"(?m)^\[([\w.]+)\]", part)
+    header = HEADER.search(part)
     words = header[1].split(".") if header else []
     if words[:1] == ["modules"]:
         return words[1] in kept

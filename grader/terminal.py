@@ -21,6 +21,7 @@ from .text import one_line, plain
 if TYPE_CHECKING:
     from .adequacy import Proof
     from .doctor import Finding
+    from .submit import HandIn
     from .timings import Step
 
 
@@ -103,6 +104,26 @@ def one_submission(record: SubmissionRecord, module: Module, as_json: bool) -> N
     if record.chain:
         _print(console, record.chain.sentence())
         _print(console, record.chain.message, 6)
+
+
+def handed_in(done: "HandIn", module: Module) -> None:
+    """What was packed, what was not, how the packed copy does, and what happens with it."""
+    print(f"packed {done.path}")
+    for name, source in done.files.items():
+        print(f"  {name}  {len(source.splitlines())} lines")
+    for name, why in done.left_out.items():
+        print(f"  left out: {one_line(name)}: {one_line(why)}")
+    record = done.record
+    print(f"\nThe packed copy, checked in a clean place: {record.score:g} of {record.max_score:g} points", end="")
+    failing = list(dict.fromkeys(check.task for check in record.checks if check.status != "passed"))
+    print(f"; not right yet: {', '.join(failing)}." if failing else ".")
+    if record.problem:
+        print(plain(record.problem))
+    print(
+        f"\nNothing was sent. Hand in {done.path} where your course collects it. Official grading runs the same checks "
+        "on other inputs and sizes\nand beside right versions of the tasks that a task calls; earlier modules are the "
+        "given ones."
+    )
 
 
 def _print_task(console: Console, checks: list[CheckRecord]) -> None:

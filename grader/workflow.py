@@ -32,7 +32,7 @@ STEP = """\
       - name: {title}
         id: {name}
         continue-on-error: true
-        run: .venv/bin/grader check {name} --github
+        run: .venv/bin/grader ci {name}
 """
 TAIL = """\
       - name: Report to GitHub Classroom

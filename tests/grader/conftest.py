@@ -1,17 +1,22 @@
 """Shared by the tests of the grader: the real course, and one open grading session of attention."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from grader.collect import Submission
 from grader.course import Course, Module, load_course
+from grader.freeze import freeze
 from grader.grade import Options, grade
+from grader.kit import kit_files
+from grader.proof import write_files
 from grader.record import SubmissionRecord
 from grader.session import Session, open_session
 
 ROOT = Path(__file__).resolve().parents[2]
+MUTANTS_SKIPPED = 9
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +38,16 @@ def session(course: Course, attention: Module) -> Iterator[Session]:
 @pytest.fixture(scope="session")
 def reference() -> str:
     return (ROOT / "reference" / "attention.py").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def kit(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked kit of week 1 with one seed and a sample of the mutants; tests leave it as it is."""
+    few = replace(session, source=replace(session.live, mutants=session.mutants[::MUTANTS_SKIPPED]))
+    files = kit_files(session.course, [session.module], {"attention": freeze(few, seeds=[0])})
+    folder = tmp_path_factory.mktemp("kit") / "student"
+    write_files(folder, files)
+    return folder
 
 
 @pytest.fixture(scope="session")

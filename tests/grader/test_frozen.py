@@ -1,0 +1,148 @@
+"""A kit grades and diagnoses from frozen tensors alone, and says clearly when they are not what they should be."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from grader.collect import Submission
+from grader.course import Course, load_course
+from grader.errors import BadRequest
+from grader.freeze import SEEDS, freeze
+from grader.frozen import digest, sealed, unsealed
+from grader.grade import Options, grade
+from grader.mutants import apply
+from grader.record import SubmissionRecord
+from grader.session import Session, open_session
+
+Grade = Callable[[str], SubmissionRecord]
+
+
+def grader_of(session: Session) -> Grade:
+    return lambda source: grade(session, Submission("kim", {"attention.py": source}), "", Options())
+
+
+@pytest.fixture(scope="module")
+def in_kit(kit: Path) -> Grade:  # type: ignore[misc]
+    course = load_course(kit)
+    with open_session(course, course.module("attention"), 0) as session:
+        yield grader_of(session)
+
+
+def named(record: SubmissionRecord) -> dict[str, str]:
+    return {check.task: check.diagnosis.mutant for check in record.checks if check.diagnosis}
+
+
+def test_reference_has_full_marks_in_a_kit(in_kit: Grade, reference: str) -> None:
+    assert in_kit(reference).score == 100
+
+
+def test_stub_has_none(in_kit: Grade, kit: Path) -> None:
+    record = in_kit((kit / "assignments" / "attention.py").read_text(encoding="utf-8"))
+    assert {check.status for check in record.checks} == {"missing"}
+
+
+def test_mistakes_are_named_in_a_kit_with_their_hints(in_kit: Grade, session: Session, reference: str) -> None:
+    for mutant in session.mutants[:: 2 * 9]:
+        record = in_kit(apply(mutant, reference))
+        assert named(record) == {mutant.task: mutant.name}
+        assert {check.diagnosis.hints[0] for check in record.checks if check.diagnosis} == {mutant.hints[0]}
+
+
+def test_task_above_a_broken_one_points_down_and_is_not_diagnosed(in_kit: Grade, reference: str) -> None:
+    record = in_kit(reference.replace("wide - wide.amax(dim=dim, keepdim=True)", "wide * 1.5"))
+    above = [check for check in record.checks if check.task == "attention_weights" and check.status != "passed"]
+    assert above
+    assert {check.cause for check in above} == {"softmax"}
+    assert above[0].message.startswith(
+        "Look at softmax first: it fails, and attention_weights builds on it. "
+        "Official grading also runs it beside right parts, so it can only give more.\n"
+    )
+    assert all(check.diagnosis is None for check in above)
+
+
+def damaged(kit: Path, tmp_path: Path, file: str, change: Callable[[Path], object]) -> str:
+    """What opening a session says after one file of the kit was changed."""
+    copy = tmp_path / "copy"
+    shutil.copytree(kit, copy)
+    change(copy / file)
+    course = load_course(copy)
+    with pytest.raises(BadRequest) as caught, open_session(course, course.module("attention"), 0):
+        pass
+    return str(caught.value)
+
+
+TENSORS, BESIDE = "tests/expected/attention.safetensors", "tests/expected/attention.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "says"),
+    [
+        (TENSORS, Path.unlink, "attention.safetensors cannot be read: No such file or directory. Unpack the kit again"),
+        (
+            TENSORS,
+            lambda p: p.write_bytes(p.read_bytes()[:-8] + b"tampered"),
+            "attention.safetensors is damaged: its hash",
+        ),
+        (BESIDE, lambda p: p.write_text("{"), "attention.json is damaged: it is not JSON."),
+        (BESIDE, lambda p: p.write_text('{"format": 99}'), "has format 99, and this grader reads format 1."),
+        (BESIDE, lambda p: p.write_text(p.read_text().replace("softmax", "sofmtax")), "attention.json is damaged"),
+        (
+            "tests/checks/check_attention.py",
+            lambda p: p.write_text(p.read_text() + "\n# mine\n"),
+            "check_attention.py is not the file that attention.safetensors was made with; was it edited?",
+        ),
+    ],
+    ids=["missing", "damaged", "no json", "version", "edited", "checks"],
+)
+def test_frozen_file_that_is_not_right_is_told_in_one_line(
+    kit: Path, tmp_path: Path, file: str, change: Callable[[Path], object], says: str
+) -> None:
+    said = damaged(kit, tmp_path, file, change)
+    assert says in said
+    assert "\n" not in said
+
+
+def test_seed_that_is_not_frozen_is_refused(kit: Path) -> None:
+    course = load_course(kit)
+    with (
+        pytest.raises(BadRequest, match=r"--seed 99: this kit holds the answers for the seeds 0 only\."),
+        open_session(course, course.module("attention"), 99),
+    ):
+        pass
+
+
+def test_hash_is_of_everything_but_itself(kit: Path) -> None:
+    body = json.loads((kit / BESIDE).read_text())
+    assert body["digest"] == digest(body)
+    assert digest({**body, "module": "block"}) != body["digest"]
+
+
+def test_sealed_hints_open_again_and_cannot_be_read() -> None:
+    hints = ["Look at the sum.", "exps / exps.sum(dim=dim, keepdim=True) ü"]
+    assert unsealed(sealed(hints, "one"), "one") == hints
+    assert "sum" not in sealed(hints, "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["attention"])
+def test_kit_names_the_mistake_that_the_instructor_is_told(course: Course, tmp_path: Path, module: str) -> None:
+    from grader.kit import kit_files
+    from grader.proof import write_files
+
+    week = course.module(module)
+    with open_session(course, week, seed=7) as session:
+        [*modules] = [other for other in course.modules.values() if other.week <= week.week]
+        made = {module: freeze(session, SEEDS[:1])}
+        files = kit_files(course, modules, {other.name: made.get(other.name, (b"", b"")) for other in modules})
+        write_files(tmp_path / "student", files)
+        whole = load_course(tmp_path / "student")
+        sources = {mutant.name: session.live.mutated(mutant) for mutant in session.mutants}
+        told = {name: named(grader_of(session)(source)) for name, source in sources.items()}
+        with open_session(whole, whole.module(module), seed=0) as frozen:
+            in_the_kit = {name: named(grader_of(frozen)(source)) for name, source in sources.items()}
+    differ = {name: (told[name], in_the_kit[name]) for name in sources if told[name] != in_the_kit[name]}
+    print(f"{module}: {len(sources) - len(differ)} of {len(sources)} mutants are named alike; others: {differ}")
+    assert len(differ) <= 0.05 * len(sources), differ
