@@ -33,7 +33,7 @@ def prove(course: Course, modules: list[Module], files: Files, say: Say) -> None
     with TemporaryDirectory(prefix="kit-") as name:
         kit = Path(name).resolve() / "student"
         write_files(kit, files)
-        python = _environment(kit, files)
+        python = set_up(kit, files)
         for module in modules:
             _expect(python, kit, module, kit / "assignments" / f"{module.name}.py", 0.0, "its stub")
             _expect(python, kit, module, course.root / REFERENCE / f"{module.name}.py", module.points, "the reference")
@@ -52,8 +52,8 @@ def write_files(folder: Path, files: Files) -> None:
         place.write_bytes(contents)
 
 
-def _environment(kit: Path, files: Files) -> Path:
-    """A new virtual environment with the kit's wheel, which borrows the packages of this one; its Python."""
+def set_up(kit: Path, files: Files) -> Path:
+    """A kit's new virtual environment with the kit's wheel, which borrows the packages of this one; its Python."""
     folder = kit / ".venv"
     venv.EnvBuilder(symlinks=os.name != "nt").create(folder)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -63,6 +63,9 @@ def _environment(kit: Path, files: Files) -> Path:
     write_files(packages, unzip_files(wheel))
     borrowed = [sysconfig.get_path("purelib"), *(entry for entry in sys.path if entry.endswith("site-packages"))]
     (packages / "borrowed.pth").write_text("\n".join([*dict.fromkeys(borrowed), ""]), encoding="utf-8")
+    script = python.with_name("grader")  # as pip would make it
+    script.write_text(f"#!{python}\nfrom grader.__main__ import main\n\nmain()\n", encoding="utf-8")
+    script.chmod(0o755)
     return python
 
 

@@ -15,10 +15,13 @@ from .frozen import sha256
 from .grade import Options, grade, versions
 from .kit import STUBS
 from .record import SubmissionRecord, write_bytes
+from .screen import screen
 from .session import open_session
+from .unzip import shown
 
 SCHEMA = 1
 NOTE = "submission.json"
+NOTHING = "Nothing was packed: {}\nWith --anyway it is packed as it is."
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool
         BadRequest: there is no such file, it imports what is not handed in, or it cannot be imported.
     """
     found, left_out = choose(course, module, folder)
+    wrong = screen(found.files[f"{module.name}.py"], module).syntax_error
+    if wrong and not anyway:
+        raise BadRequest(NOTHING.format(wrong))
     for name, source in found.files.items():
         refuse_lost_imports(course, module, name, source, folder)
     packed = {name: source.encode() for name, source in sorted(found.files.items())}
@@ -53,7 +59,7 @@ def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool
         with open_session(course, module, 0) as session:
             record = grade(session, again, again.digest, Options())
     if record.problem and not anyway:
-        raise BadRequest(f"Nothing was packed: {record.problem}\nWith --anyway it is packed as it is.")
+        raise BadRequest(NOTHING.format(record.problem))
     place = out / f"{module.name}.zip"
     write_bytes(place, zip_files(packed | {NOTE: _note(module, packed, record)}))
     return HandIn(place, found.files, left_out, record)
@@ -61,6 +67,9 @@ def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool
 
 def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, dict[str, str]]:
     """The files to pack, and the others of the folder with the reason why they stay."""
+    if folder.is_dir() and not (folder / f"{module.name}.py").exists():
+        there = ", ".join(shown(place.name) for place in sorted(folder.glob("*.py"))) or "no .py file"
+        raise BadRequest(f"{folder} holds no {module.name}.py (found: {there}). Rename your file to {module.name}.py.")
     found = collect(folder, module.name, module.upstream)
     if len(found) != 1 or found[0].problem:
         why = found[0].problem if len(found) == 1 else f"it holds {len(found)} files that could be meant"

@@ -133,11 +133,12 @@ def _print_task(console: Console, checks: list[CheckRecord]) -> None:
         return
     failing = [check for check in checks if check.status != "passed"]
     says = failing[0].diagnosis.says if failing and failing[0].diagnosis else ""
+    known = says or (failing and failing[0].cause)
     if says:
         _print(console, f"This is exactly the output of a known mistake: {says}", 2)
     for i, check in enumerate(failing):
         _print(console, check.sentence, 2, check.status, "red")
-        if not (says and i):  # the first example is enough for a mistake that is named
+        if not (known and i):  # the first example is enough where the cause is known
             _print(console, check.message, 6)
         if check.printed:
             _print(console, f"printed: {one_line(check.printed)}", 6)

@@ -11,7 +11,7 @@ from grader.collect import Submission
 from grader.course import Course, load_course
 from grader.errors import BadRequest
 from grader.freeze import SEEDS, freeze
-from grader.frozen import digest, sealed, unsealed
+from grader.frozen import digest, read_frozen, sealed, unsealed
 from grader.grade import Options, grade
 from grader.mutants import apply
 from grader.record import SubmissionRecord
@@ -64,13 +64,13 @@ def test_task_above_a_broken_one_points_down_and_is_not_diagnosed(in_kit: Grade,
 
 
 def damaged(kit: Path, tmp_path: Path, file: str, change: Callable[[Path], object]) -> str:
-    """What opening a session says after one file of the kit was changed."""
+    """What is said after one file of the kit was changed."""
     copy = tmp_path / "copy"
     shutil.copytree(kit, copy)
     change(copy / file)
     course = load_course(copy)
-    with pytest.raises(BadRequest) as caught, open_session(course, course.module("attention"), 0):
-        pass
+    with pytest.raises(BadRequest) as caught:
+        read_frozen(course, course.module("attention"), [], 0)
     return str(caught.value)
 
 
@@ -107,11 +107,8 @@ def test_frozen_file_that_is_not_right_is_told_in_one_line(
 
 def test_seed_that_is_not_frozen_is_refused(kit: Path) -> None:
     course = load_course(kit)
-    with (
-        pytest.raises(BadRequest, match=r"--seed 99: this kit holds the answers for the seeds 0 only\."),
-        open_session(course, course.module("attention"), 99),
-    ):
-        pass
+    with pytest.raises(BadRequest, match=r"--seed 99: this kit holds the answers for the seeds 0 only\."):
+        read_frozen(course, course.module("attention"), [], 99)
 
 
 def test_hash_is_of_everything_but_itself(kit: Path) -> None:
