@@ -50,5 +50,5 @@ def _blamed(session: Session, own: list[str], name: str, passed: list[RowId], lo
     if first.status == "missing" or (raised and raised.kind == "NotImplementedError"):
         why = f"Something in {name}.py is not written yet."
     else:
-        why = f"{first.row.sentence}\n{message(session, first)}"
+        why = f"{first.row.sentence}\n{message(session, first, related=False)}"
     return Chain(own, len(passed), len(lost), name, why)

@@ -19,7 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program t
 
 @app.command()
 def grade(
-    module: ModuleName,
+    module: Annotated[str, typer.Argument(metavar="MODULE", help="A module of course.toml, e.g. attention, or all.")],
     submissions: Annotated[Path, typer.Argument(help="A .py file, a folder, a zip, or a folder of these.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder of results; a second run goes on there.")],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -34,17 +34,16 @@ def grade(
 ) -> None:
     """Grade a class and write its reports."""
     from . import terminal
-    from .collect import collect
     from .course import find_root, load_course
     from .errors import BadRequest
     from .grade import Options
     from .isolation import LEVELS
-    from .report import write_reports
-    from .run import carry_out, jobs_by_default, plan
+    from .report import records_in, write_reports
+    from .run import carry_out, jobs_by_default, plan_all
     from .timings import Timings
 
     course = load_course(find_root())
-    week = course.module(module)
+    weeks = list(course.modules.values()) if module == "all" else [course.module(module)]
     if upstream not in ("given", "own"):
         raise BadRequest(f"--upstream must be given or own, got '{upstream}'.")
     check_device(device)
@@ -54,14 +53,33 @@ def grade(
         raise BadRequest(f"--require-isolation must be one of {', '.join(LEVELS)}, got '{require_isolation}'.")
     options = Options(upstream, not allow_forbidden, device, require_isolation)
     timings = Timings()
-    planned = plan(course, week, collect(submissions, module, week.upstream), out, options, seed, fresh)
-    with terminal.progress(len(planned.todo), len(planned.kept), quiet=as_json) as done:
-        records = carry_out(course, week, planned, out, options, jobs or jobs_by_default(), done, timings)
+    plans = plan_all(course, weeks, submissions, out, options, seed, fresh)
+    todo, kept = sum(len(p.todo) for p in plans), sum(len(p.kept) for p in plans)
+    with terminal.progress(todo, kept, quiet=as_json) as done:
+        graded = [carry_out(course, p, out, options, jobs or jobs_by_default(), done, timings) for p in plans]
     with timings.step("write the reports"):
-        write_reports(out, records, course, week)
-    terminal.class_table(records, week, out, as_json)
+        earlier = [r for r in records_in(out, course) if r.module not in {p.module.name for p in plans}]
+        write_reports(out, course, [*earlier, *(record for records in graded for record in records)])
+    terminal.class_tables([(p.module, records) for p, records in zip(plans, graded, strict=True)], out, as_json)
     if profile:
         terminal.profile(timings.steps(), jobs or jobs_by_default())
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A folder that `grader grade` wrote.")],
+) -> None:
+    """Draw the pages and grades.csv of a folder of results anew from its records."""
+    from .course import find_root, load_course
+    from .errors import BadRequest
+    from .report import records_in, write_reports
+
+    course = load_course(find_root())
+    records = records_in(results, course)
+    if not records:
+        raise BadRequest(f"There are no records in {results}; `grader grade MODULE CLASS -o {results}` writes them.")
+    write_reports(results, course, records)
+    typer.echo(f"{len(records)} records. The class page: {results / 'index.html'}")
 
 
 @app.command()

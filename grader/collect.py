@@ -18,7 +18,9 @@ MAX_NAME = 100
 ACCEPTED = "a .py file, a .zip, or a folder of these"
 # Loose files that a student may hand in by mistake: each gets a row that says so, where a README is passed over.
 MISTAKEN = (".ipynb", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
-TAKEN = ("", "index.html", "grades.csv", "run.json")  # what a folder of results holds besides one folder a submission
+PAGES = "modules"  # where a folder of results has the class page of each of several modules
+# what a folder of results holds besides a folder a submission
+TAKEN = ("", "index.html", "grades.csv", "run.json", PAGES)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Submission:
         return hashlib.sha256("".join([*parts, self.problem]).encode()).hexdigest()
 
 
-def collect(path: Path, module: str, upstream: Sequence[str] = ()) -> list[Submission]:
+def collect(path: Path, module: str, upstream: Sequence[str] = (), lone: bool = True) -> list[Submission]:
     """The submissions at `path`, sorted by name.
 
     Args:
@@ -45,8 +47,9 @@ def collect(path: Path, module: str, upstream: Sequence[str] = ()) -> list[Submi
             be a link; links inside it are not followed.
         module: the module to grade, e.g. attention. A lone .py file is taken as MODULE.py, whatever its name.
         upstream: earlier modules, taken from the folder of MODULE.py as far as they are there.
+        lone: whether a .py file may be a submission; of several modules it does not say which.
     Raises:
-        BadRequest: there is nothing to grade at `path`.
+        BadRequest: there is nothing to grade at `path`, or a lone file where none may be.
     """
     place = _existing(path)
     if place.is_dir():
@@ -55,6 +58,10 @@ def collect(path: Path, module: str, upstream: Sequence[str] = ()) -> list[Submi
     else:
         _refuse_kind(path, place, module)
         places = [place]
+    if not lone and (files := [shown(place.name) for place in places if _is_loose(place, ".py")]):
+        raise BadRequest(
+            f"Of which module is {_some(sorted(files))}? For several modules give each student a folder or a .zip."
+        )
     # the name that was typed, not what it links to
     labels = [Path(os.path.abspath(path))] if places == [place] else places
     names = _names(_label(label, place) for label, place in zip(labels, places, strict=True))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -91,17 +91,28 @@ class Cost:
     tally: list[tuple[str, int]]
 
 
-def submission_page(record: SubmissionRecord, course: Course, module: Module) -> str:
-    """The page of one submission."""
+def submission_page(record: SubmissionRecord, course: Course, module: Module, alone: bool = True) -> str:
+    """The page of one submission; `alone` when the results are of this module only."""
     tasks = task_results(record, module)
     words = _present(check.status for check in record.checks)
-    return _render("submission.html", course=course, module=module, record=record, tasks=tasks, words=words)
+    return _render(
+        "submission.html", course=course, module=module, record=record, tasks=tasks, words=words, alone=alone
+    )
 
 
-def class_page(records: list[SubmissionRecord], course: Course, module: Module) -> str:
+def course_page(records: list[SubmissionRecord], course: Course, modules: list[Module]) -> str:
+    """The class over several modules: a row a submission, a column a module."""
+    by_name: dict[str, dict[str, SubmissionRecord]] = {}
+    for record in records:
+        by_name.setdefault(record.submission, {})[record.module] = record
+    scores = {module.name: [record.score for record in records if record.module == module.name] for module in modules}
+    return _render("course.html", course=course, modules=modules, rows=by_name, scores=scores, records=records)
+
+
+def class_page(records: list[SubmissionRecord], course: Course, module: Module, alone: bool = True) -> str:
     """The class at a glance: records in the order in which they are to be listed."""
     graded = [record for record in records if record.status == "graded"]
-    top = max((record.max_score for record in records), default=module.points)
+    top = max(record.max_score for record in records)
     return _render(
         "class.html",
         course=course,
@@ -109,12 +120,13 @@ def class_page(records: list[SubmissionRecord], course: Course, module: Module) 
         records=records,
         graded=graded,
         top=top,
-        median=median(record.score for record in records) if records else 0.0,
+        median=median(record.score for record in records),
         bars=histogram(records, top),
         rows=[(record, {task.name: task for task in task_results(record, module)}) for record in records],
         columns=_means(graded, module),
         costs=class_costs(graded, module),
         words=_present(record.status for record in records),
+        alone=alone,
     )
 
 
@@ -247,7 +259,7 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "distinct": _distinct, "folder": _link, "draw": draw}
+    environment.filters |= {"number": number, "average": mean, "distinct": _distinct, "folder": _link, "draw": draw}
     environment.globals |= {"share": share, "first_cause": first_cause, "gloss": GLOSS}
     return environment
 

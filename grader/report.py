@@ -1,13 +1,14 @@
-"""The reports of a grading run, drawn from its records: grades.csv, the class page and a page a submission."""
+"""The reports of a folder of results, drawn from its records: grades.csv, the class pages and a page a submission."""
 
 import csv
 import io
+from contextlib import suppress
 from pathlib import Path
 
-from .collect import TAKEN
-from .course import Course, Module
-from .html import class_page, submission_page
-from .record import SubmissionRecord, write_whole
+from .collect import PAGES, TAKEN
+from .course import Course
+from .html import class_page, course_page, submission_page
+from .record import SubmissionRecord, from_json, write_whole
 from .text import number, plain
 
 COLUMNS = ("submission", "module", "score", "max_score", "status")
@@ -15,18 +16,40 @@ COLUMNS = ("submission", "module", "score", "max_score", "status")
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
-def write_reports(folder: Path, records: list[SubmissionRecord], course: Course, module: Module) -> None:
-    """Write FOLDER/grades.csv, FOLDER/<submission>/index.html and FOLDER/index.html, in the order of the names.
+def write_reports(folder: Path, course: Course, records: list[SubmissionRecord]) -> None:
+    """Write FOLDER/grades.csv, FOLDER/<submission>/<module>.html and FOLDER/index.html, in the order of the names.
+
+    Where the records are of several modules, index.html has a column a module and the class page of each stands in
+    FOLDER/modules.
 
     Raises:
         ValueError: the name of a submission is not the name of a folder. Nothing is written then.
     """
-    ordered = sorted(records, key=lambda record: (record.submission.casefold(), record.submission))
+    modules = [module for name, module in course.modules.items() if any(name == record.module for record in records)]
+    place = {module.name: number for number, module in enumerate(modules)}
+    ordered = sorted(records, key=lambda r: (r.submission.casefold(), r.submission, place[r.module]))
     homes = [_home(folder, record.submission) for record in ordered]
     write_whole(folder / "grades.csv", grades_csv(ordered))
+    alone = len(modules) <= 1
     for home, record in zip(homes, ordered, strict=True):
-        write_whole(home / "index.html", submission_page(record, course, module))
-    write_whole(folder / "index.html", class_page(ordered, course, module))  # last: it links to the others
+        page = submission_page(record, course, course.module(record.module), alone)
+        write_whole(home / f"{record.module}.html", page)
+    for module in modules:
+        mine = [record for record in ordered if record.module == module.name]
+        file = folder / "index.html" if alone else folder / PAGES / f"{module.name}.html"
+        write_whole(file, class_page(mine, course, module, alone))
+    if not alone:
+        write_whole(folder / "index.html", course_page(ordered, course, modules))  # last: it links to the others
+
+
+def records_in(folder: Path, course: Course) -> list[SubmissionRecord]:
+    """Every record of a folder of results; one that cannot be read is left out, and graded anew by the next run."""
+    found = []
+    for name in course.modules:
+        for file in sorted(folder.glob(f"*/{name}.json")):
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                found.append(from_json(file.read_text(encoding="utf-8")))
+    return found
 
 
 def grades_csv(records: list[SubmissionRecord]) -> str:

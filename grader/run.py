@@ -8,12 +8,12 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from .collect import Submission
+from .collect import Submission, collect
 from .course import Course, Module
 from .errors import BadRequest, GraderFault
 from .grade import Options, grade
@@ -28,6 +28,7 @@ RUN_FILE = "run.json"
 class Plan:
     """What a run has to do: the seed it uses, the records it keeps and the submissions it grades."""
 
+    module: Module
     seed: int
     kept: list[SubmissionRecord]
     todo: list[tuple[Submission, str]]  # with the digest that its record will carry
@@ -62,12 +63,36 @@ def plan(
             todo.append((submission, digest))
         else:
             kept.append(record)
-    return Plan(chosen, kept, todo)
+    return Plan(module, chosen, kept, todo)
+
+
+def plan_all(
+    course: Course,
+    modules: Sequence[Module],
+    submissions: Path,
+    out: Path,
+    options: Options,
+    seed: int | None,
+    fresh: bool,
+) -> list[Plan]:
+    """A plan for each of the modules; of several, for those of which a file can be read.
+
+    Raises:
+        BadRequest: of plan() and collect(), or there is no file of any of the modules.
+    """
+    plans = []
+    for module in modules:
+        found = collect(submissions, module.name, module.upstream, lone=len(modules) == 1)
+        if len(modules) == 1 or not all(one.problem for one in found):
+            plans.append(plan(course, module, found, out, options, seed, fresh))
+    if not plans:
+        files = ", ".join(f"{module.name}.py" for module in modules)
+        raise BadRequest(f"Nothing in {submissions} can be graded as one of {files}.")
+    return plans
 
 
 def carry_out(
     course: Course,
-    module: Module,
     planned: Plan,
     out: Path,
     options: Options,
@@ -76,7 +101,7 @@ def carry_out(
     timings: Timings,
 ) -> list[SubmissionRecord]:
     """Grade what the plan says, calling `done` with each record; returns all records sorted by submission."""
-    records = list(planned.kept)
+    records, module = list(planned.kept), planned.module
     if planned.todo:
         _make(out)
         write_whole(out / RUN_FILE, json.dumps({**_runs(out), module.name: planned.seed}, indent=1) + "\n")
@@ -151,7 +176,8 @@ def _grading_digest(root: Path, module: str) -> str:
         "course.toml",
         "reference/*.py",
         "assignments/given/*.py",
-        f"tests/*/*_{module}.*",
+        f"tests/checks/*_{module}.*",
+        f"tests/checks/*_{module}_*.*",
         f"tests/mutants/{module}.toml",
     ]
     files = sorted({file for pattern in patterns for file in root.glob(pattern)})

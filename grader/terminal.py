@@ -54,15 +54,27 @@ def _bar(total: int) -> Iterator[Callable[[SubmissionRecord], None]]:
         yield lambda record: bar.update(task, advance=1, now=escape(one_line(record.submission, 24)))
 
 
-def class_table(records: list[SubmissionRecord], module: Module, out: Path, as_json: bool) -> None:
-    """The class at a glance and where its page is."""
+def class_tables(results: list[tuple[Module, list[SubmissionRecord]]], out: Path, as_json: bool) -> None:
+    """The class at a glance, a table a module, and where its page is."""
     if as_json:
-        rows = [
-            {"submission": r.submission, "score": r.score, "max_score": r.max_score, "status": r.status}
-            for r in records
+        tables = [
+            {"module": module.name, "out": str(out), "submissions": _rows(records)} for module, records in results
         ]
-        print(json.dumps({"module": module.name, "out": str(out), "submissions": rows}, indent=1))
+        print(json.dumps(tables[0] if len(tables) == 1 else {"modules": tables}, indent=1))
         return
+    for module, records in results:
+        if len(results) > 1:
+            print(f"\n{module.title}\n")
+        _class_table(records, module)
+    print(f"\nThe class page: {out / 'index.html'}")
+
+
+def _rows(records: list[SubmissionRecord]) -> list[dict[str, object]]:
+    keys = ("submission", "score", "max_score", "status")
+    return [{key: getattr(record, key) for key in keys} for record in records]
+
+
+def _class_table(records: list[SubmissionRecord], module: Module) -> None:
     console = Console(width=None if sys.stdout.isatty() else 400)
     table = Table(box=None, pad_edge=False, show_header=console.is_terminal)
     table.add_column("submission", overflow="fold", max_width=28)
@@ -75,7 +87,7 @@ def class_table(records: list[SubmissionRecord], module: Module, out: Path, as_j
         table.add_row(escape(plain(record.submission)), f"{record.score:.1f}", escape(cause))
     console.print(table)
     mean = sum(record.score for record in records) / len(records)
-    print(f"\n{len(records)} submissions, mean {mean:.1f} of {module.points:g}. The class page: {out / 'index.html'}")
+    print(f"\n{len(records)} submissions, mean {mean:.1f} of {module.points:g}.")
 
 
 def profile(steps: list["Step"], jobs: int) -> None:

@@ -3,77 +3,19 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from toy import HALF, MEAN, RIGHT, SPREAD, write_course
 
 from grader.collect import Submission
-from grader.course import load_course
 from grader.grade import Options, grade
 from grader.record import SubmissionRecord
 from grader.session import open_session
 
-COURSE = """
-title = "Toy"
-[modules.half]
-week = 1
-title = "Half"
-hours = 1
-[modules.half.tasks]
-half = { points = 100, uses = [] }
-[modules.mean]
-week = 2
-title = "Mean"
-hours = 1
-upstream = ["half"]
-[modules.mean.tasks]
-mean = { points = 100, uses = [] }
-[modules.spread]
-week = 3
-title = "Spread"
-hours = 1
-upstream = ["half", "mean"]
-[modules.spread.tasks]
-spread = { points = 50, uses = [] }
-middle = { points = 50, uses = [] }
-"""
-HALF = "def half(x):\n    return x / 2\n"
-MEAN = "from .half import half\n\ndef mean(x, y):\n    return half(x + y)\n"
-SPREAD = """from .half import half
-from .mean import mean
-
-def spread(x, y):
-    return half(abs(x - y))
-
-def middle(x, y):
-    return mean(x, y)
-"""
-CHECKS = """from grader import graded
-
-@graded("spread", rows=[{"size": 3}, {"size": 4}])
-def check_spread(impl, rng, size):
-    '''spread is half the distance.'''
-    return impl.spread(rng.randn(size), rng.randn(size))
-
-@graded("middle", rows=[{"size": 5}])
-def check_middle(impl, rng, size):
-    '''middle is between the two.'''
-    return impl.middle(rng.randn(size), rng.randn(size))
-"""
-RIGHT = {"half.py": HALF, "mean.py": MEAN, "spread.py": SPREAD}
 Graded = Callable[..., SubmissionRecord]
 
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graded]:
-    root = tmp_path_factory.mktemp("toy")
-    (root / "course.toml").write_text(COURSE)
-    for folder in ("reference", "assignments/given"):
-        for name, text in RIGHT.items():
-            file = root / folder / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-    checks = root / "tests" / "checks" / "check_spread.py"
-    checks.parent.mkdir(parents=True)
-    checks.write_text(CHECKS)
-    course = load_course(root)
+    course = write_course(tmp_path_factory.mktemp("toy"))
     with open_session(course, course.module("spread"), seed=3) as session:
 
         def run(upstream: str = "given", **changed: str | None) -> SubmissionRecord:

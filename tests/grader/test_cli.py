@@ -82,7 +82,7 @@ def test_grade_of_a_class_writes_its_files_and_says_where(tmp_path: Path) -> Non
     record = json.loads((tmp_path / "out" / "ann" / "attention.json").read_text())
     assert (record["schema"], record["seed"], record["score"], record["device"]) == (1, 5, 100, "cpu")
     assert (tmp_path / "out" / "index.html").is_file()
-    assert (tmp_path / "out" / "ann" / "index.html").is_file()
+    assert (tmp_path / "out" / "ann" / "attention.html").is_file()
 
 
 def test_check_of_a_stub_is_a_list_of_what_is_to_do() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from grader.course import Course, Feedback, Limits, Module, Task
 from grader.picture import draw, histogram
-from grader.record import STATUSES, CheckRecord, Diagnosis, Picture, SubmissionRecord
-from grader.report import write_reports
+from grader.record import STATUSES, CheckRecord, Diagnosis, Picture, SubmissionRecord, write_whole
+from grader.report import records_in, write_reports
 
 MODULE = Module(
     week=1,
@@ -55,9 +55,9 @@ def submission(name: str = "ann", checks: list[CheckRecord] | None = None, **val
 
 def pages(folder: Path, *records: SubmissionRecord) -> tuple[str, str]:
     """The class page, and the page of the first record."""
-    write_reports(folder, list(records), COURSE, MODULE)
+    write_reports(folder, COURSE, list(records))
     whole = (folder / "index.html").read_text(encoding="utf-8")
-    first = folder / records[0].submission / "index.html" if records else folder / "index.html"
+    first = folder / records[0].submission / "attention.html"
     return whole, first.read_text(encoding="utf-8")
 
 
@@ -148,7 +148,7 @@ def test_grades_csv_quotes_commas_quotes_and_newlines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "/etc", "index.html", "grades.csv"])
 def test_a_name_that_is_no_folder_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="is not the name of a folder"):
-        write_reports(tmp_path, [submission(), submission(name)], COURSE, MODULE)
+        write_reports(tmp_path, COURSE, [submission(), submission(name)])
     assert not list(tmp_path.iterdir())
 
 
@@ -185,7 +185,9 @@ def test_a_lone_surrogate_does_not_stop_the_report(tmp_path: Path) -> None:
 
 def test_a_link_to_a_submission_is_a_folder_and_nothing_else(tmp_path: Path) -> None:
     page, _ = pages(tmp_path, submission("javascript:alert(1)#?"), submission("Zoë 100%"))
-    assert {"javascript%3Aalert%281%29%23%3F/index.html", "Zo%C3%AB%20100%25/index.html"} <= set(Outline(page).links)
+    assert {"javascript%3Aalert%281%29%23%3F/attention.html", "Zo%C3%AB%20100%25/attention.html"} <= set(
+        Outline(page).links
+    )
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -268,10 +270,6 @@ def test_the_class_page_ranks_checks_by_what_was_lost_in_their_own_right(tmp_pat
     assert "4 of 4 24 4 caused by softmax" in costs
 
 
-def test_an_empty_class_has_a_page(tmp_path: Path) -> None:
-    assert "There are no submissions." in sound(pages(tmp_path)[0]).text
-
-
 def test_a_check_of_no_task_comes_last(tmp_path: Path) -> None:
     chain = check("check_own_chain", "whole chain", "failed", points=0.0, max_points=0.0)
     whole, page = pages(tmp_path, submission(checks=[chain, check()]))
@@ -327,3 +325,28 @@ def test_a_large_picture_is_cut_and_says_so() -> None:
 def test_the_histogram_puts_edges_into_the_upper_bar_and_the_full_score_into_the_last() -> None:
     records = [submission(str(score), [], score=score) for score in (0.0, 9.6, 22.4, 32.0)]
     assert [bar.count for bar in histogram(records, 32.0)] == [1, 0, 0, 1, 0, 0, 0, 1, 0, 1]
+
+
+def test_several_modules_have_a_page_of_the_course_and_one_each(tmp_path: Path) -> None:
+    block = Module(week=3, title="Block", hours=6, tasks={}, name="block")
+    course = replace(COURSE, modules={"attention": MODULE, "block": block})
+    records = [submission("zoe"), submission("ann"), submission("ann", module="block", score=30.0)]
+    write_reports(tmp_path, course, records)
+    rows = (tmp_path / "grades.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [row.split(",")[:2] for row in rows] == [["ann", "attention"], ["ann", "block"], ["zoe", "attention"]]
+    front = Outline((tmp_path / "index.html").read_text(encoding="utf-8"))
+    of_block = Outline((tmp_path / "modules" / "block.html").read_text(encoding="utf-8"))
+    of_ann = Outline((tmp_path / "ann" / "block.html").read_text(encoding="utf-8"))
+    assert {"modules/attention.html", "modules/block.html", "ann/block.html", "zoe/attention.html"} <= set(front.links)
+    assert {"../index.html", "../ann/block.html"} <= set(of_block.links)
+    assert "../modules/block.html" in of_ann.links
+    assert "nothing handed in" in front.text  # zoe's block
+    for page in (tmp_path / "index.html", tmp_path / "modules" / "block.html"):
+        sound(page.read_text(encoding="utf-8"))
+
+
+def test_records_on_disk_are_those_of_the_course(tmp_path: Path) -> None:
+    write_whole(tmp_path / "ann" / "attention.json", submission("ann").to_json())
+    write_whole(tmp_path / "bob" / "attention.json", "{")
+    write_whole(tmp_path / "bob" / "other.json", submission("bob").to_json())
+    assert records_in(tmp_path, COURSE) == [submission("ann")]

@@ -24,7 +24,7 @@ def planned(
 
 
 def run(course: Course, module: Module, out: Path, steps: Plan) -> list[SubmissionRecord]:
-    return carry_out(course, module, steps, out, Options(), 2, lambda record: None, Timings())
+    return carry_out(course, steps, out, Options(), 2, lambda record: None, Timings())
 
 
 def names(work: list[tuple[Submission, str]]) -> list[str]:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from grader.collect import Submission
+from grader.course import Course
 from grader.grade import Options, grade
 from grader.record import SubmissionRecord
 from grader.screen import Screen, screen
-from grader.session import Session
+from grader.session import Session, open_session
 
 HIDDEN_WAYS = {
     "built-up name": ('getattr(torch, "soft" + "max")(x, dim)', "torch.softmax"),
@@ -84,3 +85,19 @@ def test_kernel_is_not_told_beside_its_function(session: Session) -> None:
         (1, "aten._softmax", None),
         (4, "torch.softmax", "softmax"),
     ]
+
+
+def test_other_modules_are_watched_too(course: Course) -> None:
+    """torch's first watched call imports hundreds of modules; where no check of the module did, a worker could not."""
+    module = course.module("block")
+    with open_session(course, module, seed=5) as block:
+        source = course.source("tests/styles/block", "algebra")
+        right = grade(block, Submission("kim", {"block.py": source}), "", Options())
+        wrong = grade(
+            block,
+            Submission("lee", {"block.py": source.replace("torch.special.ndtr(wide)", "vars(F)['gelu'](wide) / wide")}),
+            "",
+            Options(),
+        )
+    assert (right.score, right.notes) == (100, [])
+    assert {task for task, _ in forbidden(wrong)} == {"gelu"}
