@@ -7,7 +7,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 RESULTS ?= results
 
 .DEFAULT_GOAL := help
-.PHONY: help setup grade test test-all lint stubs demo attacks bench clean
+.PHONY: help setup grade test test-all lint stubs demo attacks bench release clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ attacks: $(READY)  ## grade the hostile class at every isolation level
 
 bench: $(READY)  ## time the grader beside plain pytest
 	@$(BIN)/python -m tests.bench
+
+release: $(READY)  ## make the students' kit in dist/, and prove it
+	@$(BIN)/grader release $(if $(WEEK),--week $(WEEK))
 
 clean:  ## remove the environment, results and caches
 	rm -rf $(VENV) $(RESULTS) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -22,6 +22,7 @@ from .mutants import apply, load_mutants
 SHORTEST = 20  # characters without white space; a shorter line tells nothing
 SHOWN = 10  # leaks in a message
 NO_SUCH_PATH = re.compile(r"(^|/)(hidden_[^/]*|tests/mutants/.*|reference/.*)$")
+IMPORT = re.compile(r"\s*(import|from)\s")  # gives nothing away
 HIDDEN_ROW = re.compile(r"\[hidden-\d")
 
 
@@ -54,7 +55,7 @@ def secrets(course: Course, modules: list[Module]) -> list[Secret]:
     for text, origin in _texts(course, last):
         for number, line in enumerate(text.splitlines(), 1):
             bare = squeezed(line)
-            if len(bare) >= SHORTEST and bare not in public:
+            if len(bare) >= SHORTEST and bare not in public and not IMPORT.match(line):
                 found.setdefault(bare, f"{origin}, line {number}")
     plain = {squeezed(word): "a private word of course.toml" for word in course.private}
     plain[squeezed(str(course.root))] = "the folder of the checkout"
