@@ -34,14 +34,15 @@ class Secret:
     origin: str
 
 
-def refuse_leaks(course: Course, modules: list[Module], files: Files) -> None:
-    """Look for every secret in every file.
-
-    Raises:
-        BadRequest: something secret is in the kit.
-    """
+def find_leaks(course: Course, modules: list[Module], files: Files) -> list[str]:
+    """Which file holds which secret."""
     known = secrets(course, modules)
-    found = [leak for path, contents in sorted(files.items()) for leak in _leaks(path, contents, known)]
+    return [leak for path, contents in sorted(files.items()) for leak in _leaks(path, contents, known)]
+
+
+def refuse_leaks(course: Course, modules: list[Module], files: Files) -> None:
+    """Raise BadRequest if something secret is in the kit."""
+    found = find_leaks(course, modules, files)
     if found:
         rest = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise BadRequest(f"This kit would give away: {'; '.join(found[:SHOWN])}{rest}. Nothing was written.")

@@ -48,7 +48,11 @@ def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool
     if wrong and not anyway:
         raise BadRequest(NOTHING.format(wrong))
     for name, source in found.files.items():
-        refuse_lost_imports(course, module, name, source, folder)
+        for line, wanted in lost_imports(course, source, folder):
+            raise BadRequest(
+                f"{name}, line {line} imports {wanted}, which is no file of the course and would not be there when it "
+                f"is graded. Move what you need from it into {module.name}.py."
+            )
     packed = {name: source.encode() for name, source in sorted(found.files.items())}
     with TemporaryDirectory(prefix="hand-in-") as clean:
         copy = Path(clean) / f"{module.name}.zip"
@@ -89,22 +93,20 @@ def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, di
     return Submission(found[0].name, files), left_out
 
 
-def refuse_lost_imports(course: Course, module: Module, name: str, source: str, folder: Path) -> None:
-    """Refuse a file that imports a neighbour which will not be there when it is graded."""
+def lost_imports(course: Course, source: str, folder: Path) -> list[tuple[int, str]]:
+    """(line, name) of each import of a neighbour that will not be there when the file is graded."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # the check of the packed copy says it better
+        return []  # the check of the packed copy says it better
+    lost = []
     for node in nodes:
         for wanted in _imported(node):
-            beside = folder.is_dir() and (folder / f"{wanted.lstrip('.')}.py").is_file()
-            known = wanted.lstrip(".") in course.modules
-            if (wanted.startswith(".") or beside) and not known:
-                line = getattr(node, "lineno", 1)
-                raise BadRequest(
-                    f"{name}, line {line} imports {wanted.lstrip('.')}, which is no file of the course and would not "
-                    f"be there when it is graded. Move what you need from it into {module.name}.py."
-                )
+            name = wanted.lstrip(".")
+            beside = folder.is_dir() and (folder / f"{name}.py").is_file()
+            if (wanted.startswith(".") or beside) and name not in course.modules:
+                lost.append((getattr(node, "lineno", 1), name))
+    return lost
 
 
 def _imported(node: ast.AST) -> list[str]:

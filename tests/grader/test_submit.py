@@ -9,7 +9,7 @@ from grader.archive import unzip_files
 from grader.collect import collect
 from grader.course import Course, Module, load_course
 from grader.errors import BadRequest
-from grader.submit import choose, refuse_lost_imports, submit
+from grader.submit import choose, lost_imports, submit
 from grader.terminal import handed_in
 
 
@@ -61,19 +61,22 @@ def test_file_that_does_not_parse_is_refused_but_can_be_packed(kit: Path, folder
     "line",
     ["from .helper import x", "from . import helper", "from assignments.helper import x", "import helper"],
 )
-def test_import_of_a_file_that_stays_behind_is_refused(
-    course: Course, attention: Module, folder: Path, line: str
-) -> None:
+def test_import_of_a_file_that_stays_behind_is_found(course: Course, folder: Path, line: str) -> None:
     (folder / "helper.py").write_text("x = 1\n")
-    with pytest.raises(BadRequest, match=r"attention.py, line 2 imports helper, which is no file of the course"):
-        refuse_lost_imports(course, attention, "attention.py", f"import torch\n{line}\n", folder)
+    assert lost_imports(course, f"import torch\n{line}\n", folder) == [(2, "helper")]
 
 
-@pytest.mark.parametrize(
-    "line", ["import torch.nn", "from torch import nn", "from .attention import softmax", "import os"]
-)
-def test_other_imports_are_fine(course: Course, attention: Module, folder: Path, line: str) -> None:
-    refuse_lost_imports(course, attention, "attention.py", line, folder)
+@pytest.mark.parametrize("line", ["import torch.nn", "from torch import nn", "from .attention import softmax", "def ("])
+def test_other_imports_are_fine(course: Course, folder: Path, line: str) -> None:
+    assert lost_imports(course, line, folder) == []
+
+
+def test_import_of_a_file_that_stays_behind_is_refused(course: Course, attention: Module, folder: Path) -> None:
+    source = (folder / "attention.py").read_text(encoding="utf-8")
+    (folder / "attention.py").write_text(f"from .helper import x\n{source}", encoding="utf-8")
+    with pytest.raises(BadRequest, match=r"attention.py, line 1 imports helper, which is no file of the course"):
+        submit(course, attention, folder, folder / "out")
+    assert not (folder / "out").exists()
 
 
 def test_no_file_is_said_with_what_is_there(course: Course, attention: Module, tmp_path: Path) -> None:
