@@ -100,7 +100,15 @@ class Course:
         raise BadRequest(f"{check_file.name} is for no module of course.toml; check_MODULE.py was expected.")
 
     def source(self, folder: str, module: str) -> str:
-        return (self.root / folder / f"{module}.py").read_text(encoding="utf-8")
+        """The text of FOLDER/MODULE.py.
+
+        Raises:
+            BadRequest: there is no such file, as in a kit, which holds no reference.
+        """
+        path = self.root / folder / f"{module}.py"
+        if not path.is_file():
+            raise BadRequest(f"There is no {folder}/{module}.py in {self.root}.")
+        return path.read_text(encoding="utf-8")
 
 
 def find_root(start: Path | None = None) -> Path:

@@ -2,8 +2,8 @@
 
 A mutant is named only when the submission agrees with it on every row of its task, with given in place of the other
 tasks, or on every row of the module with the file as it is. Agreeing means to fail the same rows with the same
-output. Never from one check alone: a wrong cause is worse than none. Mutants that cannot be told apart are named
-together.
+output. A kit without given of its own week takes the rows of a task as they are, where nothing below the task fails.
+Never from one check alone: a wrong cause is worse than none. Mutants that cannot be told apart are named together.
 """
 
 from collections.abc import Collection, Mapping
@@ -40,6 +40,8 @@ def diagnose(
         isolated = _Side(session, {name: alone[name] for name in names})
         known = [k for k in session.source.known(task) if k.fails]
         same = [k.mutant for k in known if isolated.agrees(k.alone, k.fails)]
+        if session.jobs.given is None:  # what stands below the task is the student's own, as it is the reference's here
+            same += [k.mutant for k in known if k.mutant not in same and isolated.agrees_with(k.mutant)]
         if len(same) != 1:  # the whole module may tell what the task alone cannot
             near = same or [k.mutant for k in known if as_it_is.agrees(k.alone, k.fails)]
             same = [mutant for mutant in near if everything.agrees_with(mutant)] or same

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from grader.collect import Submission
 from grader.course import Course, Module, load_course
 from grader.freeze import freeze
 from grader.grade import Options, grade
-from grader.kit import kit_files
+from grader.kit import kit_files, modules_until
 from grader.proof import write_files
 from grader.record import SubmissionRecord
 from grader.session import Session, open_session
@@ -48,6 +49,24 @@ def kit(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kit") / "student"
     write_files(folder, files)
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_kit(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Course]:
+    """The kit of a module's own week, with all of its mutants; the answers of earlier modules are left out."""
+
+    @cache
+    def make(module: str) -> Course:
+        week = course.module(module)
+        with open_session(course, week, seed=0) as opened:
+            frozen = {module: freeze(opened, seeds=[0])}
+        modules = modules_until(course, week.week)
+        files = kit_files(course, modules, {one.name: frozen.get(one.name, (b"", b"{}")) for one in modules})
+        folder = tmp_path_factory.mktemp(module) / "student"
+        write_files(folder, files)
+        return load_course(folder)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from grader.collect import Submission
-from grader.course import Course, load_course
+from grader.course import Course, find_root, load_course
 from grader.errors import BadRequest
-from grader.freeze import SEEDS, freeze
 from grader.frozen import digest, read_frozen, sealed, unsealed
 from grader.grade import Options, grade
-from grader.mutants import apply
+from grader.mutants import Mutant, apply, load_mutants
 from grader.record import SubmissionRecord
 from grader.session import Session, open_session
 
 Grade = Callable[[str], SubmissionRecord]
+MODULES = sorted(load_course(find_root()).modules)
 
 
 def grader_of(session: Session) -> Grade:
-    return lambda source: grade(session, Submission("kim", {"attention.py": source}), "", Options())
+    return lambda source: grade(session, Submission("kim", {f"{session.module.name}.py": source}), "", Options())
 
 
 @pytest.fixture(scope="module")
@@ -124,22 +124,23 @@ def test_sealed_hints_open_again_and_cannot_be_read() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["attention"])
-def test_kit_names_the_mistake_that_the_instructor_is_told(course: Course, tmp_path: Path, module: str) -> None:
-    from grader.kit import kit_files
-    from grader.proof import write_files
+@pytest.mark.parametrize("module", MODULES)
+def test_kit_names_the_mistake_that_the_instructor_is_told(
+    course: Course, whole_kit: Callable[[str], Course], module: str
+) -> None:
+    found = []
+    for where, seed in ((course, 7), (whole_kit(module), 0)):
+        with open_session(where, where.module(module), seed) as session:
+            grade_in = grader_of(session)
+            sources = {
+                mutant.name: apply(mutant, course.source("reference", module)) for mutant in load(course, module)
+            }
+            found.append({name: named(grade_in(source)) for name, source in sources.items()})
+    told, in_the_kit = found
+    differ = {name: (told[name], in_the_kit[name]) for name in told if told[name] != in_the_kit[name]}
+    print(f"{module}: {len(told) - len(differ)} of {len(told)} mutants are named alike; others: {differ}")
+    assert len(differ) <= 0.05 * len(told), differ
 
-    week = course.module(module)
-    with open_session(course, week, seed=7) as session:
-        [*modules] = [other for other in course.modules.values() if other.week <= week.week]
-        made = {module: freeze(session, SEEDS[:1])}
-        files = kit_files(course, modules, {other.name: made.get(other.name, (b"", b"")) for other in modules})
-        write_files(tmp_path / "student", files)
-        whole = load_course(tmp_path / "student")
-        sources = {mutant.name: session.live.mutated(mutant) for mutant in session.mutants}
-        told = {name: named(grader_of(session)(source)) for name, source in sources.items()}
-        with open_session(whole, whole.module(module), seed=0) as frozen:
-            in_the_kit = {name: named(grader_of(frozen)(source)) for name, source in sources.items()}
-    differ = {name: (told[name], in_the_kit[name]) for name in sources if told[name] != in_the_kit[name]}
-    print(f"{module}: {len(sources) - len(differ)} of {len(sources)} mutants are named alike; others: {differ}")
-    assert len(differ) <= 0.05 * len(sources), differ
+
+def load(course: Course, module: str) -> list[Mutant]:
+    return load_mutants(course.root / "tests" / "mutants" / f"{module}.toml", course.module(module))
