@@ -142,7 +142,8 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
         text = message(session, worst, related=diagnosis is None)
         if worst.status != "missing" and not session.can_isolate(first.task, failing_tasks(findings)):
             cause = _first_below(session, findings, first.task)
-            text = f"Look at {cause} first: it fails, and {first.task} builds on it. {BESIDE_RIGHT_PARTS}\n{text}"
+            if cause:
+                text = f"Look at {cause} first: it fails, and {first.task} builds on it. {BESIDE_RIGHT_PARTS}\n{text}"
         drawn = None if worst.row.hidden else picture(worst.mismatch, session.signatures[first.task])
     used = [f for f in findings.screen.forbidden if f.task == first.task] if options.ban else []
     if used and status != "missing":

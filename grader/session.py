@@ -90,8 +90,14 @@ class Session:
         return replace(self, jobs=replace(self.jobs, course=course))
 
     def can_isolate(self, task: str, failed: Collection[str]) -> bool:
-        """Whether a task can be judged by itself: with given below it, or where nothing below it fails."""
-        return self.jobs.given is not None or not self.module.below(task) & set(failed)
+        """Whether a task can be judged by itself: with given below it, or where all below it was run and is right."""
+        below = self.module.below(task)
+        return self.jobs.given is not None or (below <= {row.task for row in self.rows} and not below & set(failed))
+
+    def for_task(self, task: str) -> "Session":
+        """The session with the rows that a verdict on one task takes: without given, also those of all below it."""
+        taken = {task} if self.jobs.given is not None else {task} | self.module.below(task)
+        return replace(self, rows=[row for row in self.rows if row.task in taken])
 
     def passes(self, row: str, outcome: Outcome) -> bool:
         return compare(self.expected[row], outcome, self.arguments) is None

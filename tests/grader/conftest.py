@@ -42,10 +42,15 @@ def reference() -> str:
 
 
 @pytest.fixture(scope="session")
-def kit(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few(session: Session) -> Session:
+    """The session with a sample of the mutants."""
+    return replace(session, source=replace(session.live, mutants=session.mutants[::MUTANTS_SKIPPED]))
+
+
+@pytest.fixture(scope="session")
+def kit(few: Session, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unpacked kit of week 1 with one seed and a sample of the mutants; tests leave it as it is."""
-    few = replace(session, source=replace(session.live, mutants=session.mutants[::MUTANTS_SKIPPED]))
-    files = kit_files(session.course, [session.module], {"attention": freeze(few, seeds=[0])})
+    files = kit_files(few.course, [few.module], {"attention": freeze(few, seeds=[0])})
     folder = tmp_path_factory.mktemp("kit") / "student"
     write_files(folder, files)
     return folder

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from grader.collect import Submission
 from grader.course import Course, find_root, load_course
 from grader.errors import BadRequest
+from grader.freeze import freeze
 from grader.frozen import digest, read_frozen, sealed, unsealed
 from grader.grade import Options, grade
+from grader.leaks import find_leaks
 from grader.mutants import Mutant, apply, load_mutants
 from grader.record import SubmissionRecord
 from grader.session import Session, open_session
@@ -74,6 +77,19 @@ def damaged(kit: Path, tmp_path: Path, file: str, change: Callable[[Path], objec
     return str(caught.value)
 
 
+def test_one_task_alone_takes_the_rows_below_it_where_there_is_no_given(kit: Path, session: Session) -> None:
+    course = load_course(kit)
+    rows = [replace(row, task=task) for row, task in zip(session.rows, course.module("attention").tasks, strict=False)]
+    there = replace(session, rows=rows)
+    without = replace(there, jobs=replace(there.jobs, given=None))
+    assert [row.task for row in there.for_task("attention_weights").rows] == ["attention_weights"]
+    assert [row.task for row in without.for_task("attention_weights").rows] == ["softmax", "attention_weights"]
+    assert there.can_isolate("attention_weights", {"softmax"})
+    assert not without.can_isolate("attention_weights", {"softmax"})
+    assert without.can_isolate("attention_weights", {"Linear"})
+    assert not without.for_task("softmax").can_isolate("attention_weights", set())
+
+
 TENSORS, BESIDE = "tests/expected/attention.safetensors", "tests/expected/attention.json"
 
 
@@ -115,6 +131,15 @@ def test_hash_is_of_everything_but_itself(kit: Path) -> None:
     body = json.loads((kit / BESIDE).read_text())
     assert body["digest"] == digest(body)
     assert digest({**body, "module": "block"}) != body["digest"]
+
+
+def test_freezing_again_gives_the_same_bytes(kit: Path, few: Session) -> None:
+    assert freeze(few, [0]) == ((kit / TENSORS).read_bytes(), (kit / BESIDE).read_bytes())
+
+
+def test_frozen_answers_give_nothing_else_away(kit: Path, course: Course) -> None:
+    files = {path: (kit / path).read_bytes() for path in (TENSORS, BESIDE)}
+    assert find_leaks(course, [course.module("attention")], files) == []
 
 
 def test_sealed_hints_open_again_and_cannot_be_read() -> None:

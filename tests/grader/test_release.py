@@ -14,7 +14,7 @@ from grader.course import Course
 from grader.errors import BadRequest
 from grader.kit import Files, cut_course, kit_files, modules_until
 from grader.leaks import find_leaks, refuse_leaks
-from grader.release import write_kit
+from grader.release import release, write_kit
 from grader.wheel import build_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,3 +179,21 @@ def test_update_touches_no_file_of_the_student(tmp_path: Path, files: Files, old
     assert (older / "handouts" / "block.md").read_text() == "new"
     assert not (older / "tests" / "expected" / "old.json").exists()
     assert "kept your README.md as README.md.yours" in done.stdout
+
+
+@pytest.mark.slow
+def test_release_proves_its_kit_and_gives_the_same_bytes_again(course: Course, tmp_path: Path) -> None:
+    said: list[str] = []
+    _, archive = release(course, 1, tmp_path, said.append, seeds=[0])
+    first = archive.read_bytes()
+    assert "attention: the stub scores 0, the reference 100" in said
+    assert "the kit's own tests pass in a fresh environment" in said
+    release(course, 1, tmp_path, said.append, seeds=[0])
+    assert archive.read_bytes() == first
+
+
+@pytest.mark.slow
+def test_release_writes_nothing_when_a_secret_is_planted(course: Course, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"This kit would give away: .*a private word of course.toml"):
+        release(replace(course, private=("Build a language model",)), 1, tmp_path, lambda line: None, seeds=[0])
+    assert not list(tmp_path.iterdir())
