@@ -87,7 +87,7 @@ def test_one_task_alone_takes_the_rows_below_it_where_there_is_no_given(kit: Pat
     assert there.can_isolate("attention_weights", {"softmax"})
     assert not without.can_isolate("attention_weights", {"softmax"})
     assert without.can_isolate("attention_weights", {"Linear"})
-    assert not without.for_task("softmax").can_isolate("attention_weights", set())
+    assert not without.for_task("Linear").can_isolate("attention_weights", set())
 
 
 TENSORS, BESIDE = "tests/expected/attention.safetensors", "tests/expected/attention.json"
