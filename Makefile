@@ -7,7 +7,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 RESULTS ?= results
 
 .DEFAULT_GOAL := help
-.PHONY: help setup grade test test-all lint stubs demo attacks bench handouts clean
+.PHONY: help setup grade test test-all lint stubs demo attacks bench handouts release clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ handouts: $(READY)  ## build the site of the course into site/
 bench: $(READY)  ## time the grader beside plain pytest
 	@$(BIN)/python -m tests.bench
 
+release: $(READY)  ## make the students' kit in dist/, and prove it
+	@$(BIN)/grader release $(if $(WEEK),--week $(WEEK))
+
 clean:  ## remove the environment, results and caches
-	rm -rf $(VENV) $(RESULTS) site .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(RESULTS) site dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

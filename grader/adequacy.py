@@ -17,7 +17,8 @@ from .mutants import Mutant
 from .outcome import Outcome
 from .run import jobs_by_default
 from .screen import screen
-from .session import Known, Session, open_session
+from .session import Session, open_session
+from .source import Known
 
 ILL_CONDITIONED = 200  # times u·scale: beyond it the tolerance says little
 NAMED_SHARE = 0.9
@@ -128,13 +129,13 @@ def killers(session: Session, outcomes: Mapping[str, Outcome]) -> list[str]:
 
 def _tried(session: Session, mutants: Sequence[Mutant]) -> list[Tried]:
     """Grade some mutants as submissions are graded, but many in a worker."""
-    whole = session.outcomes(mutants, session.rows)
+    whole = session.live.outcomes(mutants, session.rows)
     alone: list[dict[str, Outcome]] = [{} for _ in mutants]
     for task in session.module.tasks:
         rows = [row for row in session.rows if row.task == task]
         failed = [i for i, found in enumerate(whole) if not all(session.passes(r.name, found[r.name]) for r in rows)]
         below = session.module.below(task)
-        again = session.outcomes([mutants[i] for i in failed], rows, task) if below else [whole[i] for i in failed]
+        again = session.live.outcomes([mutants[i] for i in failed], rows, task) if below else [whole[i] for i in failed]
         for i, outcomes in zip(failed, again, strict=True):
             alone[i] |= {row.name: outcomes[row.name] for row in rows}
     return [Tried(*one, _called(session, *one)) for one in zip(mutants, whole, alone, strict=True)]
@@ -142,7 +143,7 @@ def _tried(session: Session, mutants: Sequence[Mutant]) -> list[Tried]:
 
 def _called(session: Session, mutant: Mutant, whole: dict[str, Outcome], alone: dict[str, Outcome]) -> str:
     """Every mutant that the diagnosis names; one that is also called something else is not named."""
-    shared = screen(session.mutated(mutant), session.module).shared
+    shared = screen(session.live.mutated(mutant), session.module).shared
     found = diagnose(session, whole, alone, shared).values()
     return " and ".join(sorted({diagnosis.mutant for diagnosis in found}))
 
@@ -165,8 +166,9 @@ def _dead_weight(session: Session) -> list[str]:
     public = {row.name: row.check for row in session.rows if not row.hidden}
     uses = []
     for task in session.module.tasks:
-        uses += [{public[name] for name in known.fails if name in public} for known in session.known(task)]
-        uses += [apart for one, other in combinations(session.known(task), 2) if (apart := _apart(session, one, other))]
+        known = session.live.known(task)
+        uses += [{public[name] for name in one.fails if name in public} for one in known]
+        uses += [apart for one, other in combinations(known, 2) if (apart := _apart(session, one, other))]
     first = {row.check: row for row in reversed(session.rows)}
     pinned = {name for name, row in first.items() if row.pins}
     uses = [use - pinned for use in uses]
@@ -178,7 +180,7 @@ def _dead_weight(session: Session) -> list[str]:
     return dead
 
 
-def _apart(session: Session, one: Known, other: Known) -> set[str]:
+def _apart(session: Session, one: Known[Outcome], other: Known[Outcome]) -> set[str]:
     """The checks whose output tells two mutants of a task apart."""
     return {
         row.check

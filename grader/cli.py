@@ -91,6 +91,49 @@ app.command()(cli_student.doctor)
 
 
 @app.command()
+def submit(
+    module: ModuleName,
+    impl: Annotated[Path | None, typer.Option(help="Your file or folder, assignments/ by default.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where MODULE.zip goes.")] = Path("hand-in"),
+    anyway: Annotated[bool, typer.Option("--anyway", help="Pack a file that cannot be imported, too.")] = False,
+) -> None:
+    """Pack a module to hand in, check the packed copy, and say what happens with it."""
+    from . import terminal
+    from .course import find_root, load_course
+    from .submit import submit as pack
+
+    course = load_course(find_root())
+    week = course.module(module)
+    terminal.handed_in(pack(course, week, impl or course.root / "assignments", out, anyway), week)
+
+
+@app.command()
+def ci(module: ModuleName) -> None:
+    """Check in GitHub Actions: the log, annotations, the summary, the Classroom result."""
+    import os
+
+    from . import github, terminal
+    from .collect import collect
+    from .course import find_root, load_course
+    from .grade import Options, grade
+    from .session import open_session
+
+    github.require_actions(os.environ)
+    course = load_course(find_root())
+    week = course.module(module)
+    [found] = collect(course.root / "assignments" / f"{module}.py", module, week.upstream)
+    with open_session(course, week, 0) as session:
+        record = grade(session, found, found.digest, Options())
+    with github.quoted_log():
+        terminal.one_submission(record, week, as_json=False)
+    source = found.files.get(f"{module}.py", "")
+    for line in github.annotations(record, week, source):
+        print(line)
+    github.write_outputs(record, week, source, os.environ)
+    raise typer.Exit(0 if record.score == record.max_score else 1)
+
+
+@app.command()
 def stubs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a stub is out of date.")] = False,
 ) -> None:
@@ -114,6 +157,19 @@ def handouts(
 
     for page in build_site(load_course(find_root()), out):
         typer.echo(f"wrote {page}")
+
+
+@app.command()
+def release(
+    week: Annotated[int | None, typer.Option(help="The modules up to this week; all by default.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where student/ and student.zip go.")] = Path("dist"),
+) -> None:
+    """Make the students' kit, and prove that it works and gives nothing away."""
+    from .course import find_root, load_course
+    from .release import release as make
+
+    for path in make(load_course(find_root()), week, out, typer.echo):
+        typer.echo(f"wrote {path}")
 
 
 @app.command()

@@ -132,18 +132,24 @@ def same_output(one: Outcome, other: Outcome, expected: Expected) -> bool:
     return compare_leaves(one.leaves, _truths_of(one, expected), other.leaves) is None
 
 
+def scale_of(outcome: Outcome) -> float:
+    """One scale for all leaves of a wrong outcome: a gradient that is zero but for rounding has none of its own."""
+    floats = [values for leaf in outcome.leaves.values() if (values := as_floats(leaf)) is not None]
+    return max((float(v[v.isfinite()].abs().max()) for v in floats if v.isfinite().any()), default=0.0)
+
+
+def rounding(leaf: Leaf, values: Tensor, scale: float, reference: Truth | None) -> Truth:
+    """A leaf of a wrong outcome taken as the truth. Its rounding error is about the reference's, at its own scale, and
+    so is the error of what is held against it: hence the factor two."""
+    floor = half_epsilon(leaf) * scale
+    relative = reference.estimate / reference.floor if reference and reference.floor else 1.0
+    return Truth(values, 2 * relative * floor, 2 * floor)
+
+
 def _truths_of(outcome: Outcome, expected: Expected) -> dict[str, Truth]:
-    """The outcome taken as the truth. Its rounding error is about the reference's, at its own scale, and so is the
-    other's: hence the factor two."""
-    truths = {}
+    scale = scale_of(outcome)
     floats = {path: values for path, leaf in outcome.leaves.items() if (values := as_floats(leaf)) is not None}
-    # one scale for all leaves: a gradient that is zero but for rounding has no scale of its own
-    scale = max((float(v[v.isfinite()].abs().max()) for v in floats.values() if v.isfinite().any()), default=0.0)
-    for path, leaf in outcome.leaves.items():
-        values = floats.get(path)
-        if values is not None:
-            floor = half_epsilon(leaf) * scale
-            reference = expected.truths.get(path)
-            relative = reference.estimate / reference.floor if reference and reference.floor else 1.0
-            truths[path] = Truth(values, 2 * relative * floor, 2 * floor)
-    return truths
+    return {
+        path: rounding(outcome.leaves[path], values, scale, expected.truths.get(path))
+        for path, values in floats.items()
+    }

@@ -100,6 +100,7 @@ class Course:
     feedback: Feedback
     modules: dict[str, Module]
     policy: Policy | None = None
+    private: tuple[str, ...] = ()  # words that no kit may hold, such as names of the staff
 
     def module(self, name: str) -> Module:
         if name not in self.modules:
@@ -118,7 +119,15 @@ class Course:
         raise BadRequest(f"{check_file.name} is for no module of course.toml; check_MODULE.py was expected.")
 
     def source(self, folder: str, module: str) -> str:
-        return (self.root / folder / f"{module}.py").read_text(encoding="utf-8")
+        """The text of FOLDER/MODULE.py.
+
+        Raises:
+            BadRequest: there is no such file, as in a kit, which holds no reference.
+        """
+        path = self.root / folder / f"{module}.py"
+        if not path.is_file():
+            raise BadRequest(f"There is no {folder}/{module}.py in {self.root}.")
+        return path.read_text(encoding="utf-8")
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -143,7 +152,7 @@ def load_course(root: Path) -> Course:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest(f"{path}: {error}") from None
-    _known(data, {"title", "limits", "feedback", "policy", "modules"}, "course.toml")
+    _known(data, {"title", "limits", "feedback", "policy", "modules", "private"}, "course.toml")
     modules = {}
     for name, table in _table(data, "modules", "course.toml").items():
         modules[name] = _module(name, table)
@@ -155,7 +164,10 @@ def load_course(root: Path) -> Course:
         if (value := getattr(feedback, key)) not in choices:
             raise BadRequest(f"course.toml [feedback]: '{key}' must be one of {', '.join(choices)}, got {value!r}.")
     policy = _policy(data["policy"]) if "policy" in data else None
-    return Course(root, data.get("title", ""), limits, feedback, modules, policy)
+    private = data.get("private", [])
+    if not isinstance(private, list) or not all(isinstance(word, str) and word.strip() for word in private):
+        raise BadRequest(f"course.toml: 'private' must be a list of texts, got {private!r}.")
+    return Course(root, data.get("title", ""), limits, feedback, modules, policy, tuple(private))
 
 
 def _policy(table: Any) -> Policy:

@@ -32,7 +32,7 @@ def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: 
         todo = str(error) or "a function that raises NotImplementedError"
         raise BadRequest(f"The demo needs the whole module, and this is still to do: {todo}.") from None
     except ModuleNotFoundError as error:
-        raise BadRequest(f"{error}. The demo needs it; run: pip install -e '.[demo]'") from None
+        raise BadRequest(f"{error}. The demo needs it; run: pip install {error.name}") from None
     return pictures
 
 

@@ -2,13 +2,13 @@
 
 A mutant is named only when the submission agrees with it on every row of its task, with given in place of the other
 tasks, or on every row of the module with the file as it is. Agreeing means to fail the same rows with the same
-output. Never from one check alone: a wrong cause is worse than none. Mutants that cannot be told apart are named
-together.
+output. A kit without given of its own week takes the rows of a task as they are, where nothing below the task fails.
+Never from one check alone: a wrong cause is worse than none. Mutants that cannot be told apart are named together.
 """
 
 from collections.abc import Collection, Mapping
 
-from .compare import same_output
+from .fingerprint import Fingerprint, recognises
 from .mutants import Mutant
 from .outcome import Outcome
 from .record import Diagnosis
@@ -39,8 +39,10 @@ def diagnose(
         names = [row.name for row in session.rows if row.task == task]
         as_it_is = _Side(session, {name: whole[name] for name in names})
         isolated = _Side(session, {name: alone[name] for name in names})
-        known = [k for k in session.known(task) if k.fails]
+        known = [k for k in session.source.known(task) if k.fails]
         same = [k.mutant for k in known if isolated.agrees(k.alone, k.fails)]
+        if session.jobs.given is None:  # what stands below the task is the student's own, as it is the reference's here
+            same += [k.mutant for k in known if k.mutant not in same and isolated.agrees_with(k.mutant)]
         if len(same) != 1 and complete:  # the whole module may tell what the task alone cannot
             near = same or [k.mutant for k in known if as_it_is.agrees(k.alone, k.fails)]
             same = [mutant for mutant in near if everything.agrees_with(mutant)] or same
@@ -57,17 +59,17 @@ class _Side:
         self._outcomes = outcomes
         self._fails = {name for name, outcome in outcomes.items() if not session.passes(name, outcome)}
 
-    def agrees(self, known: Mapping[str, Outcome], known_fails: frozenset[str]) -> bool:
+    def agrees(self, known: Mapping[str, Outcome | Fingerprint], known_fails: Collection[str]) -> bool:
         """Whether both fail the same rows, with the same output on each."""
         expected = self._session.expected
         return self._fails == known_fails and all(
-            same_output(known[name], self._outcomes[name], expected[name]) for name in sorted(self._fails)
+            recognises(known[name], self._outcomes[name], expected[name]) for name in sorted(self._fails)
         )
 
     def agrees_with(self, mutant: Mutant) -> bool:
         """The same for a mutant as a whole file."""
-        known = self._session.whole(mutant)
-        return self.agrees(known, frozenset(n for n, outcome in known.items() if not self._session.passes(n, outcome)))
+        known = self._session.source.whole(mutant)
+        return self.agrees(known, known.keys() & self._outcomes.keys())
 
 
 def _named(same: list[Mutant]) -> Diagnosis:

@@ -20,6 +20,7 @@ from .trial import Ran, Trial
 from .verdict import Verdict, message, verdict, worst_of
 from .workers import NOT_RUN
 
+BESIDE_RIGHT_PARTS = "Official grading also runs it beside right parts, so it can only give more."
 FLOOD = "it prints more than is kept: debug output was left in"
 UNWATCHED = "its calls were not watched to the end: the process ended before the last check"
 
@@ -94,7 +95,7 @@ def _judge(session: Session, trial: Trial, look: Screen, ran: Ran) -> Findings:
         whole = {row.name: verdict(session, row, ran.outcomes[row.name]) for row in session.rows}
     failed = {v.row.task for v in whole.values() if v.status != "passed"}
     written = {v.row.task for v in whole.values() if v.status != "missing"}
-    again = [row for row in session.rows if row.task in failed & written]
+    again = [row for row in session.rows if row.task in failed & written and session.can_isolate(row.task, failed)]
     if not again:
         return Findings(look, whole, {}, {}, ran.unwatched)
     second: dict[str, Outcome] = {}
@@ -136,6 +137,10 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
         cause, text = _cause(session, findings, first.task, worst_of(whole))
     elif worst.mismatch is not None:
         text = message(session, worst, related=diagnosis is None)
+        if worst.status != "missing" and not session.can_isolate(first.task, failing_tasks(findings)):
+            cause = _first_below(session, findings, first.task)
+            if cause:
+                text = f"Look at {cause} first: it fails, and {first.task} builds on it. {BESIDE_RIGHT_PARTS}\n{text}"
         drawn = None if worst.row.hidden else picture(worst.mismatch, session.signatures[first.task])
     used = [f for f in findings.screen.forbidden if f.task == first.task] if options.ban else []
     if used and status != "missing":
@@ -176,9 +181,19 @@ def _cause(session: Session, findings: Findings, task: str, as_it_is: Verdict) -
     """Why a check that is right with given parts fails in the file: the first failing task below it, and a sentence."""
     if as_it_is.outcome.why == NOT_RUN:
         return None, "Right with the given parts. In your file it was not run, because an earlier check did not end."
-    failing = {v.row.task for v in (findings.whole | findings.alone).values() if v.status != "passed"}
-    cause = next((name for name in session.module.tasks if name in failing & session.module.below(task)), None)
+    cause = _first_below(session, findings, task)
     return cause, f"Right with the given parts. In your file it fails because of {cause or 'another task'}."
+
+
+def failing_tasks(findings: Findings) -> set[str]:
+    """The tasks with a row that fails, with given parts below it where those were tried."""
+    return {v.row.task for v in (findings.whole | findings.alone).values() if v.status != "passed"}
+
+
+def _first_below(session: Session, findings: Findings, task: str) -> str | None:
+    """The first task that fails of those that a task calls, directly or through others."""
+    failing = failing_tasks(findings) & session.module.below(task)
+    return next((name for name in session.module.tasks if name in failing), None)
 
 
 def _blocked(session: Session) -> list[CheckRecord]:

@@ -6,7 +6,7 @@ checked before anything is read. Whatever a worker sends is data from a stranger
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
@@ -117,7 +117,7 @@ def encode(outcome: Outcome) -> bytes:
             tensors[name] = leaf.values
             leaves.append([path, "tensor", [name, leaf.device]])
         else:
-            leaves.append([path, *_plain(leaf)])
+            leaves.append([path, *to_plain(leaf)])
     raised = asdict(outcome.raised) if outcome.raised else None
     header = {"ended": outcome.ended, "leaves": leaves, "raised": raised, "why": outcome.why}
     text = json.dumps({**header, "seconds": outcome.seconds, "printed": outcome.printed}).encode()
@@ -128,7 +128,8 @@ def encode(outcome: Outcome) -> bytes:
     return LENGTHS.pack(len(text), len(payload)) + text + payload
 
 
-def _plain(leaf: Leaf) -> tuple[str, Any]:
+def to_plain(leaf: Leaf) -> tuple[str, Any]:
+    """Kind and value of a leaf that is no tensor, as JSON can hold them."""
     match leaf:
         case Container(kind, keys):
             return kind, list(keys)
@@ -161,7 +162,7 @@ def decode(header: bytes, payload: bytes) -> Outcome:
     try:
         data = json.loads(header)
         tensors = load(payload) if payload else {}
-        leaves = {str(path)[:MAX_PATH]: _unplain(kind, value, tensors) for path, kind, value in data["leaves"]}
+        leaves = {str(path)[:MAX_PATH]: from_plain(kind, value, tensors) for path, kind, value in data["leaves"]}
         raised = _raised(**data["raised"]) if data["raised"] else None
         if data["ended"] not in ("values", "raised", "crashed"):
             raise ValueError("unknown ending")
@@ -185,7 +186,8 @@ def _raised(kind: str, bases: list[str], message: str, trace: str) -> Raised:
     return Raised(kind[:200], bases, message[:MAX_TEXT], trace[-MAX_TEXT:])
 
 
-def _unplain(kind: str, value: Any, tensors: dict[str, Tensor]) -> Leaf:
+def from_plain(kind: str, value: Any, tensors: Mapping[str, Tensor]) -> Leaf:
+    """The leaf that `to_plain` wrote, or a tensor as `encode` does: its name and its device."""
     match kind:
         case "tensor":
             name, device = value

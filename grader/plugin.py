@@ -114,7 +114,8 @@ class Grading:
         found = collect(self._path(course, module), module.name, module.upstream)
         if len(found) != 1:
             raise BadRequest(f"--impl {option('--impl')} holds {len(found)} submissions; pytest grades one at a time")
-        ban = option("--impl") is not None and not option("--allow-forbidden")
+        ours = option("--impl") is None and self._path(course, module) == _reference(course, module)
+        ban = not ours and not option("--allow-forbidden")
         opened = open_session(course, module, option("--seed"), option("--device"))
         whole = self._open.enter_context(opened)
         session = replace(whole, rows=[row for row in whole.rows if row.task in tasks])
@@ -124,8 +125,16 @@ class Grading:
         return {row.name: plain(_failure(session, findings, row, ban)) for row in session.rows}
 
     def _path(self, course: "Course", module: "Module") -> Path:
+        """What is graded: --impl, else the reference; a kit has none, so there it is the student's file."""
         path = self._config.getoption("--impl")
-        return Path(path) if path else course.root / "reference" / f"{module.name}.py"
+        if path:
+            return Path(path)
+        reference = _reference(course, module)
+        return reference if reference.is_file() else course.root / "assignments" / f"{module.name}.py"
+
+
+def _reference(course: "Course", module: "Module") -> Path:
+    return course.root / "reference" / f"{module.name}.py"
 
 
 def _failure(session: "Session", findings: "Findings", row: RowId, ban: bool) -> str:

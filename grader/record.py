@@ -112,6 +112,11 @@ def _check(values: dict[str, Any]) -> CheckRecord:
 
 
 def write_whole(path: Path, text: str) -> None:
+    """Write a text; see write_bytes."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, contents: bytes) -> None:
     """Write a file so that a reader sees the old text or the new, never half of it.
 
     Raises:
@@ -120,7 +125,7 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(contents)
         temporary.replace(path)
     except OSError as error:
         why = error.strerror or str(error)

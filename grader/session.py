@@ -1,88 +1,70 @@
-"""What one grading run of a module shares: the two zygotes, the expected outcomes, the known mistakes."""
+"""What one grading run of a module shares: the warm zygote of the submissions, and the source of what is right."""
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from .assemble import GIVEN_FOLDER, from_folder, only
-from .axes import Signature, signatures
+from .axes import Signature
 from .collecting import RowId
 from .compare import compare
 from .course import Course, Module
-from .errors import BadRequest, GraderFault
-from .expected import NATIVE, Expected, expect
+from .errors import BadRequest
+from .expected import Expected
+from .frozen import frozen_path, read_frozen
 from .isolation import LEVELS, not_dumpable
-from .mutants import Mutant, apply, load_mutants
+from .jobs import Jobs, jobs_of
+from .live import REFERENCE, Live, open_live
+from .mutants import Mutant
 from .outcome import Outcome
-from .sandbox import Caps
+from .source import Source
 from .timings import Timings
-from .worker import Job, Run
-from .workers import Results, Zygote, run_job
-
-
-@dataclass(frozen=True)
-class Known:
-    """A mutant's outcomes on the rows of its own task, with given in place of the other tasks."""
-
-    mutant: Mutant
-    alone: dict[str, Outcome]
-    fails: frozenset[str]
+from .worker import Job
+from .workers import Results, Zygote
 
 
 @dataclass
 class Session:
-    """Shared by all threads of a run; only the cache of known mistakes grows."""
+    """Shared by all threads of a run."""
 
-    course: Course
-    module: Module
+    jobs: Jobs
     seed: int
-    device: str
     students: Zygote
-    trusted: Zygote
-    given: dict[str, str]
-    reference: dict[str, str]
-    signatures: dict[str, Signature]
-    mutants: list[Mutant]
+    source: Source
     rows: list[RowId]
-    expected: dict[str, Expected] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)
-    _known: dict[str, list[Known]] = field(default_factory=dict)
-    _mutated: dict[str, str] = field(default_factory=dict)
-    _whole: dict[str, dict[str, Outcome]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def job(
-        self, packages: list[dict[str, str]], rows: Sequence[RowId], alone: str = "", watched: Sequence[str] = ()
-    ) -> Job:
-        """Every row on every package, with the seeds of the expected outcomes.
-
-        Args:
-            alone: a task to check with given in place of those it calls. Given's own version of the task, and of what
-                calls it, is not sent: a submission could find and use it.
-            watched: what the package may not call.
-        """
-        seeds = {name: expected.seed for name, expected in self.expected.items()}
-        runs = [
-            Run(row.name, row.task, seeds.get(row.name, 0), [NATIVE], package)
-            for package in range(len(packages))
-            for row in rows
-        ]
-        caps = Caps(**asdict(self.course.limits))
-        tasks, below = list(self.module.tasks), self.module.below(alone) if alone else set()
-        given = (
-            self.given | {self._file: only(self.given[self._file], tuple(tasks), frozenset(below))} if below else None
-        )
-        return Job(self.module.name, packages, runs, given, tasks, self.device, caps, list(watched))
 
     @property
-    def _file(self) -> str:
-        return f"{self.module.name}.py"
+    def course(self) -> Course:
+        return self.jobs.course
 
-    def passes(self, row: str, outcome: Outcome) -> bool:
-        return compare(self.expected[row], outcome, self.arguments) is None
+    @property
+    def module(self) -> Module:
+        return self.jobs.module
+
+    @property
+    def device(self) -> str:
+        return self.jobs.device
+
+    @property
+    def expected(self) -> Mapping[str, Expected]:
+        return self.source.expected
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        return self.source.signatures
+
+    @property
+    def mutants(self) -> list[Mutant]:
+        return self.source.mutants
+
+    @property
+    def live(self) -> Live:
+        """The reference and its mutants, for what only an author does."""
+        if not isinstance(self.source, Live):
+            raise BadRequest(f"This needs {REFERENCE}/{self.jobs.file}, which a kit does not hold.")
+        return self.source
 
     @property
     def isolation(self) -> list[str]:
@@ -93,48 +75,32 @@ class Session:
     def arguments(self) -> set[str]:
         return {name for signature in self.signatures.values() for name in signature.names}
 
-    def known(self, task: str) -> list[Known]:
-        """The mutants of a task with their outcomes, computed the first time that somebody fails it."""
-        with self._lock:
-            if task not in self._known:
-                with self.timings.step("known mistakes of a task"):
-                    self._known[task] = self._run_mutants(task)
-            return self._known[task]
+    @cached_property
+    def seeds(self) -> dict[str, int]:
+        return {name: expected.seed for name, expected in self.expected.items()}
 
-    def whole(self, mutant: Mutant) -> dict[str, Outcome]:
-        """A mutant's outcome on every row of the module, computed when its own task has been recognised."""
-        with self._lock:
-            if mutant.name not in self._whole:
-                [self._whole[mutant.name]] = self.outcomes([mutant], self.rows)
-            return self._whole[mutant.name]
+    def job(
+        self, packages: list[dict[str, str]], rows: Sequence[RowId], alone: str = "", watched: Sequence[str] = ()
+    ) -> Job:
+        """Every row on every package, with the seeds of the expected outcomes; see Jobs.job."""
+        return self.jobs.job(packages, rows, self.seeds, alone, watched)
 
-    def outcomes(self, mutants: Sequence[Mutant], rows: Sequence[RowId], alone: str = "") -> list[dict[str, Outcome]]:
-        """Each mutant's outcomes of some rows. They share a worker: nothing has to be kept from our own code."""
-        if not (mutants and rows):
-            return [{} for _ in mutants]
-        job = self.job([self.reference | {self._file: self.mutated(mutant)} for mutant in mutants], rows, alone)
-        seconds = job.caps.submission_cpu_seconds * len(mutants)
-        job = replace(job, caps=replace(job.caps, submission_cpu_seconds=seconds))
-        results = run_job(self.trusted, job, timeouts_allowed=len(job.runs))
-        if results.loaded.ended != "values":
-            raise GraderFault(f"one of the mutants {', '.join(m.name for m in mutants)} does not import")
-        outcomes = iter(results.outcomes)
-        return [{row.name: next(outcomes)[-1] for row in rows} for _ in mutants]
+    def for_course(self, course: Course) -> "Session":
+        """The same session under other settings of course.toml."""
+        return replace(self, jobs=replace(self.jobs, course=course))
 
-    def _run_mutants(self, task: str) -> list[Known]:
-        mutants = [mutant for mutant in self.mutants if mutant.task == task]
-        found = self.outcomes(mutants, [row for row in self.rows if row.task == task], alone=task)
-        known = []
-        for mutant, alone in zip(mutants, found, strict=True):
-            fails = frozenset(name for name, outcome in alone.items() if not self.passes(name, outcome))
-            known.append(Known(mutant, alone, fails))
-        return known
+    def can_isolate(self, task: str, failed: Collection[str]) -> bool:
+        """Whether a task can be judged by itself: with given below it, or where all below it was run and is right."""
+        below = self.module.below(task)
+        return self.jobs.given is not None or (below <= {row.task for row in self.rows} and not below & set(failed))
 
-    def mutated(self, mutant: Mutant) -> str:
-        """The reference file with the mistake in it."""
-        if mutant.name not in self._mutated:
-            self._mutated[mutant.name] = apply(mutant, self.reference[self._file])
-        return self._mutated[mutant.name]
+    def for_task(self, task: str) -> "Session":
+        """The session with the rows that a verdict on one task takes: without given, also those of all below it."""
+        taken = {task} if self.jobs.given is not None else {task} | self.module.below(task)
+        return replace(self, rows=[row for row in self.rows if row.task in taken])
+
+    def passes(self, row: str, outcome: Outcome) -> bool:
+        return compare(self.expected[row], outcome, self.arguments) is None
 
 
 def single(results: Results, rows: Sequence[RowId]) -> dict[str, Outcome]:
@@ -154,7 +120,7 @@ def open_session(
     skip: Sequence[str] = (),
     timings: Timings | None = None,
 ) -> Iterator[Session]:
-    """Start the zygotes, warm them on given and compute the expected outcomes.
+    """Start the zygotes, warm them, and compute the expected outcomes, or in a kit read them.
 
     Args:
         require: the isolation level to insist on, see isolation.py.
@@ -163,47 +129,34 @@ def open_session(
     Raises:
         BadRequest: the machine cannot give the isolation level.
         BadRequest: a check is of a task that course.toml does not list, or a task has no check.
+        BadRequest: a kit's frozen tensors are missing, damaged, or not for these checks or this seed.
     """
     check_files = course.check_files(module.name)
     if not check_files:
         raise BadRequest(f"There are no checks for {module.name}: tests/checks/check_{module.name}.py does not exist.")
-    secret = course.root / "reference" / f"{module.name}.py"
+    reference = course.root / REFERENCE / f"{module.name}.py"
+    kit = not reference.is_file()
     not_dumpable()
     timings = timings or Timings()
-    students, trusted = (Zygote(check_files, secret, skip) for _ in range(2))
+    secret = frozen_path(course, module) if kit else reference
+    zygotes = [Zygote(check_files, secret, skip) for _ in range(1 if kit else 2)]
     try:
         with timings.step("import torch and the checks"):
-            _ = students.rows, trusted.rows
-        reference = from_folder(course, module, "reference")
-        mutants = load_mutants(course.root / "tests" / "mutants" / f"{module.name}.toml", module)
-        session = Session(
-            course=course,
-            module=module,
-            seed=seed,
-            device=device,
-            students=students,
-            trusted=trusted,
-            given=from_folder(course, module, GIVEN_FOLDER),
-            reference=reference,
-            signatures=signatures(reference[f"{module.name}.py"]),
-            mutants=mutants,
-            rows=_in_order(students.rows, module),
-            timings=timings,
-        )
-        _require(session, require)
-        warm = session.job([session.given], session.rows)
+            rows, *_ = [_in_order(zygote.rows, module) for zygote in zygotes]
+        jobs = jobs_of(course, module, device)
+        _require(zygotes[0], jobs, require)
+        warm = jobs.job([jobs.given] if jobs.given else [], rows, {})
         with timings.step("warm up on given"), ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda zygote: zygote.warm(warm), (students, trusted)))
-        with timings.step("expected outcomes"):
-            session.expected |= expect(trusted, session.job([reference], []), session.rows, seed)
-        yield session
+            list(pool.map(lambda zygote: zygote.warm(warm), zygotes))
+        source = read_frozen(course, module, rows, seed) if kit else open_live(jobs, zygotes[1], rows, seed, timings)
+        yield Session(jobs, seed, zygotes[0], source, rows, timings)
     finally:
-        students.close()
-        trusted.close()
+        for zygote in zygotes:
+            zygote.close()
 
 
-def _require(session: Session, wanted: str) -> None:
-    found = session.students.probe(Caps(**asdict(session.course.limits)))
+def _require(students: Zygote, jobs: Jobs, wanted: str) -> None:
+    found = students.probe(jobs.caps)
     if LEVELS.index(found.level) > LEVELS.index(wanted):
         raise BadRequest(f"--require-isolation {wanted}: this machine gives {'; '.join(found.describe())}.")
 

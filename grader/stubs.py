@@ -53,7 +53,7 @@ def make_stub(source: str, module: Module) -> str:
 def _reference(course: Course, name: str) -> str:
     try:
         return course.source("reference", name)
-    except FileNotFoundError:
+    except BadRequest:
         raise BadRequest(f"course.toml lists the module '{name}', but there is no reference/{name}.py.") from None
 
 

@@ -21,6 +21,7 @@ from .text import one_line, plain
 if TYPE_CHECKING:
     from .adequacy import Proof
     from .doctor import Finding
+    from .submit import HandIn
     from .timings import Step
 
 PRINTED_LINES = 8
@@ -122,6 +123,26 @@ def one_submission(record: SubmissionRecord, module: Module, as_json: bool, advi
         _print(console, record.chain.message, 6)
 
 
+def handed_in(done: "HandIn", module: Module) -> None:
+    """What was packed, what was not, how the packed copy does, and what happens with it."""
+    print(f"packed {done.path}")
+    for name, source in done.files.items():
+        print(f"  {name}  {len(source.splitlines())} lines")
+    for name, why in done.left_out.items():
+        print(f"  left out: {one_line(name)}: {one_line(why)}")
+    record = done.record
+    print(f"\nThe packed copy, checked in a clean place: {record.score:g} of {record.max_score:g} points", end="")
+    failing = list(dict.fromkeys(check.task for check in record.checks if check.status != "passed"))
+    print(f"; not right yet: {', '.join(failing)}." if failing else ".")
+    if record.problem:
+        print(plain(record.problem))
+    print(
+        f"\nNothing was sent. Hand in {done.path} where your course collects it. Official grading runs the same checks "
+        "on other inputs and sizes\nand beside right versions of the tasks that a task calls; earlier modules are the "
+        "given ones."
+    )
+
+
 def task_lines(checks: list[CheckRecord]) -> list[str]:
     """The verdict on one task as plain lines."""
     rows = [(text.splitlines() or [""], indent, word) for text, indent, word, _ in _told(checks)]
@@ -142,11 +163,12 @@ def _told(checks: list[CheckRecord]) -> Iterator[tuple[str, int, str, str]]:
         return
     failing = [check for check in checks if check.status != "passed"]
     says = failing[0].diagnosis.says if failing and failing[0].diagnosis else ""
+    known = says or (failing and failing[0].cause)
     if says:
         yield f"This is exactly the output of a known mistake: {says}", 2, "", ""
     for i, check in enumerate(failing):
         yield check.sentence, 2, check.status, "red"
-        if not (says and i):  # the first example is enough for a mistake that is named
+        if not (known and i):  # the first example is enough where the cause is known
             yield check.message, 6, "", ""
         if check.printed.strip():
             yield printed_by(check), 6, "", ""

@@ -114,6 +114,11 @@ class Zygote:
 
         with Watch([], "").on():
             torch.zeros(1)
+        if not message["packages"]:  # a kit holds no given of its own week
+            weight = torch.zeros(1, requires_grad=True)
+            torch.autograd.backward(torch.nn.functional.gelu(weight))
+            torch.optim.AdamW([weight]).step()
+            return {"loaded": "values", "values": 1}
 
         job = worker.job_from(message)
         job = replace(job, caps=replace(job.caps, check_cpu_seconds=0))  # ours, and slow the first time

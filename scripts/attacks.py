@@ -124,8 +124,7 @@ def hostile_session(level: str) -> Iterator[Session]:
     with open_session(course, course.module("attention"), seed=11, skip=LEVELS[level]) as session:
         # only now: the first run of every check, which the zygotes make, takes longer
         limits = replace(course.limits, check_cpu_seconds=0.5, check_wall_seconds=1.5)
-        session.course = replace(course, limits=limits)
-        yield session
+        yield session.for_course(replace(course, limits=limits))
 
 
 def protects(session: Session, needed: str) -> bool:
@@ -194,7 +193,7 @@ def _outside(session: Session, stage: Stage) -> list[str]:
 
 def _survivors(session: Session, stage: Stage) -> list[int]:
     """Processes forked from our zygotes, which share their command line, or started under the attacks' tag."""
-    ours = {session.students._process.pid, session.trusted._process.pid}
+    ours = {session.students._process.pid, session.live.trusted._process.pid}
     marks = (f'"judge": {os.getpid()},'.encode(), f"tag-{stage.folder.name}".encode())
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):

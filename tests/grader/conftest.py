@@ -2,17 +2,23 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from grader.collect import Submission
 from grader.course import Course, Module, load_course
+from grader.freeze import freeze
 from grader.grade import Options, grade
+from grader.kit import kit_files, modules_until
+from grader.proof import write_files
 from grader.record import SubmissionRecord
 from grader.session import Session, open_session
 
 ROOT = Path(__file__).resolve().parents[2]
+MUTANTS_SKIPPED = 9
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +40,39 @@ def session(course: Course, attention: Module) -> Iterator[Session]:
 @pytest.fixture(scope="session")
 def reference() -> str:
     return (ROOT / "reference" / "attention.py").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def few(session: Session) -> Session:
+    """The session with a sample of the mutants."""
+    return replace(session, source=replace(session.live, mutants=session.mutants[::MUTANTS_SKIPPED]))
+
+
+@pytest.fixture(scope="session")
+def kit(few: Session, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked kit of week 1 with one seed and a sample of the mutants; tests leave it as it is."""
+    files = kit_files(few.course, [few.module], {"attention": freeze(few, seeds=[0])})
+    folder = tmp_path_factory.mktemp("kit") / "student"
+    write_files(folder, files)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole_kit(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Course]:
+    """The kit of a module's own week, with all of its mutants; the answers of earlier modules are left out."""
+
+    @cache
+    def make(module: str) -> Course:
+        week = course.module(module)
+        with open_session(course, week, seed=0) as opened:
+            frozen = {module: freeze(opened, seeds=[0])}
+        modules = modules_until(course, week.week)
+        files = kit_files(course, modules, {one.name: frozen.get(one.name, (b"", b"{}")) for one in modules})
+        folder = tmp_path_factory.mktemp(module) / "student"
+        write_files(folder, files)
+        return load_course(folder)
+
+    return make
 
 
 @pytest.fixture(scope="session")

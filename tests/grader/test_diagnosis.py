@@ -1,4 +1,4 @@
-"""Known mistakes are recognised in other styles, and what is not known is never given a name."""
+"""Known mistakes are recognised in other styles, and what is not known is never given a name; in a kit as well."""
 
 import tomllib
 from collections.abc import Callable, Iterator
@@ -42,9 +42,12 @@ def module(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def graded(course: Course, module: str) -> Iterator[Grade]:
-    with open_session(course, course.module(module), seed=7) as session:
+@pytest.fixture(scope="module", params=["reference", "kit"])
+def graded(
+    request: pytest.FixtureRequest, course: Course, whole_kit: Callable[[str], Course], module: str
+) -> Iterator[Grade]:
+    where, seed = (course, 7) if request.param == "reference" else (whole_kit(module), 0)
+    with open_session(where, where.module(module), seed) as session:
 
         def run(mistake: dict[str, Any]) -> SubmissionRecord:
             files = {f"{module}.py": source(STYLES / module, mistake)}

@@ -191,7 +191,7 @@ def test_instructor_chooses_what_is_said_of_hidden_rows(
     session: Session, reference: str, chosen: str, says: str
 ) -> None:
     source = edited(reference, "    key = torch.arange(k_len", "    assert k_len != 9\n    key = torch.arange(k_len")
-    told = replace(session, course=replace(session.course, feedback=Feedback(chosen)))
+    told = session.for_course(replace(session.course, feedback=Feedback(chosen)))
     failed = lost(grade(told, Submission("kim", {"attention.py": source}), "", Options()))
     assert [check.name for check in failed] == ["check_causal_mask_longer_keys"]
     assert failed[0].message == f"Right for the sizes and values in your kit; with others (not shown) {says}."

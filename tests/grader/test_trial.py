@@ -21,7 +21,7 @@ merge_heads = split_heads = softmax
 
 def test_budget_is_for_all_workers_together(session: Session) -> None:
     limits = replace(session.course.limits, submission_cpu_seconds=1)
-    trial = Trial(replace(session, course=replace(session.course, limits=limits)), {"attention.py": BURN})
+    trial = Trial(session.for_course(replace(session.course, limits=limits)), {"attention.py": BURN})
     rows = [row for row in session.rows if row.task == "softmax"]
     first = trial.run([row for row in rows if not row.hidden])
     why = {outcome.why for outcome in first.outcomes.values() if outcome.ended == "timeout"}

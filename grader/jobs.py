@@ -1,0 +1,67 @@
+"""The jobs of one module: which package runs on which rows, from which seeds, beside which given parts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from .assemble import GIVEN_FOLDER, from_folder, only
+from .collecting import RowId
+from .course import Course, Module
+from .expected import NATIVE
+from .sandbox import Caps
+from .worker import Job, Run
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What every job of a grading run has in common. `given` is None in a kit of the module's own week."""
+
+    course: Course
+    module: Module
+    device: str
+    given: dict[str, str] | None
+
+    @property
+    def file(self) -> str:
+        return f"{self.module.name}.py"
+
+    @property
+    def caps(self) -> Caps:
+        return Caps(**asdict(self.course.limits))
+
+    def job(
+        self,
+        packages: list[dict[str, str]],
+        rows: Sequence[RowId],
+        seeds: Mapping[str, int],
+        alone: str = "",
+        watched: Sequence[str] = (),
+    ) -> Job:
+        """Every row on every package.
+
+        Args:
+            seeds: row → the seed of its inputs; 0 for a row that is not in it.
+            alone: a task to check with given in place of those it calls. Given's own version of the task, and of what
+                calls it, is not sent: a submission could find and use it.
+            watched: what the package may not call.
+        """
+        runs = [
+            Run(row.name, row.task, seeds.get(row.name, 0), [NATIVE], package)
+            for package in range(len(packages))
+            for row in rows
+        ]
+        tasks = list(self.module.tasks)
+        given = self._given_below(alone) if alone else None
+        return Job(self.module.name, packages, runs, given, tasks, self.device, self.caps, list(watched))
+
+    def _given_below(self, task: str) -> dict[str, str] | None:
+        below = self.module.below(task)
+        if self.given is None or not below:
+            return None
+        parts = only(self.given[self.file], tuple(self.module.tasks), frozenset(below))
+        return self.given | {self.file: parts}
+
+
+def jobs_of(course: Course, module: Module, device: str) -> Jobs:
+    """The jobs of a module of this course or kit."""
+    there = (course.root / GIVEN_FOLDER / f"{module.name}.py").is_file()
+    return Jobs(course, module, device, from_folder(course, module, GIVEN_FOLDER) if there else None)
