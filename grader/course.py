@@ -118,8 +118,8 @@ def load_course(root: Path) -> Course:
         raise BadRequest(f"{path}: {error}") from None
     _known(data, {"title", "limits", "feedback", "modules"}, "course.toml")
     modules = {}
-    for number, (name, table) in enumerate(_table(data, "modules", "course.toml").items(), 1):
-        modules[name] = _module(name, number, table)
+    for name, table in _table(data, "modules", "course.toml").items():
+        modules[name] = _module(name, table)
     limits = _fill(Limits, data.get("limits", {}), "course.toml [limits]")
     if not isinstance(data.get("title", ""), str):
         raise BadRequest(f"course.toml: 'title' must be str, got {data['title']!r}.")
@@ -130,12 +130,12 @@ def load_course(root: Path) -> Course:
     return Course(root, data.get("title", ""), limits, feedback, modules)
 
 
-def _module(name: str, number: int, table: Any) -> Module:
+def _module(name: str, table: Any) -> Module:
     where = f"course.toml [modules.{name}]"
     tasks: dict[str, Task] = {}
     for index, (task, values) in enumerate(_table(table, "tasks", where).items(), 1):
         at = f"{where} task {task}"
-        made = _fill(Task, values, at, name=task, number=f"{number}.{index}")
+        made = _fill(Task, values, at, name=task, number=f"{table.get('week')}.{index}")
         for used in made.uses:
             if used not in tasks:
                 near = suggest(str(used), tasks) if tasks else ""

@@ -29,7 +29,7 @@ scale = { points = 3, uses = ["half"] }
 whole = { points = 1.5, uses = ["scale"] }
 
 [modules.later]
-week = 2
+week = 4
 title = "Later"
 hours = 1
 upstream = ["toy"]
@@ -87,7 +87,7 @@ def test_course_holds_what_the_file_says(tmp_path: Path) -> None:
     assert (course.root, course.title, list(course.modules)) == (tmp_path, "Toy course", ["toy", "later"])
     assert (toy.name, toy.week, toy.hours, toy.points, toy.upstream, toy.forbidden) == ("toy", 1, 2.5, 6.5, [], [])
     assert course.module("later").upstream == ["toy"]
-    assert course.module("later").tasks["last"].number == "2.1"
+    assert course.module("later").tasks["last"].number == "4.1"
     assert toy.below("whole") == {"scale", "half"}
 
 
