@@ -19,6 +19,7 @@ from .text import one_line
 
 MAX_REPEATS = 10  # findings of one call in one task
 SEEN = re.compile(r"(\d{1,7}) ((?:torch|Tensor|aten)[\w.]{1,100})", re.ASCII)
+ANYTHING = ".*"  # ends an entry of course.toml that means all of a package
 BUILTINS = ("exec", "eval", "compile", "open", "__import__", "__builtins__")
 ATTRIBUTES = ("__subclasses__", "__globals__", "__builtins__", "__code__", "__closure__")
 BY_NAME = ("getattr", "setattr", "delattr", "vars")
@@ -130,6 +131,7 @@ class _Forbidden:
         self.methods = {entry.removeprefix(METHOD) for entry in module.forbidden if entry.startswith(METHOD)}
         self.calls = {entry: entry for entry in module.forbidden if not entry.startswith((METHOD, KERNEL))}
         self.calls |= {f"torch.Tensor.{method}": METHOD + method for method in self.methods}
+        self.packages = [entry for entry in module.forbidden if entry.endswith(ANYTHING)]
         self.own = {name for scope in names.scopes if scope.kind == "class" for name in scope.names}
         self.tasks = _tasks(names, module)
 
@@ -139,7 +141,7 @@ class _Forbidden:
             # `sm = torch.softmax` only gives it another name: what counts is where sm is read.
             renamed = id(node) in self.names.aliases
             origins = frozenset() if at.quiet else self.names.origins(node, at.scope)
-            hits = {self.calls[origin] for origin in origins & self.calls.keys() if not renamed}
+            hits = set() if renamed else self._named(origins)
             if not origins and not at.quiet:
                 hits = self._method(node, at)
             for call in sorted(hits):
@@ -150,9 +152,14 @@ class _Forbidden:
         """Where a task itself is nothing but another name: `from torch import softmax`."""
         for task in self.module.tasks:
             for binding in self.names.root.live(task) if task in self.names.root.names else []:
-                for origin in sorted(self.names.of_binding(binding) & self.calls.keys()):
+                for call in sorted(self._named(self.names.of_binding(binding))):
                     line = getattr(binding.node, "lineno", 0)
-                    yield Finding(line, self.calls[origin], _written(binding.node, self.lines), task)
+                    yield Finding(line, call, _written(binding.node, self.lines), task)
+
+    def _named(self, origins: frozenset[str]) -> set[str]:
+        """The entries of course.toml that dotted names fall under."""
+        inside = {entry for entry in self.packages for name in origins if name.startswith(entry.removesuffix("*"))}
+        return inside | {self.calls[name] for name in origins & self.calls.keys()}
 
     def _method(self, node: ast.AST, at: At) -> set[str]:
         """x.softmax, also as getattr(x, "softmax"), where x may well be a tensor."""

@@ -19,7 +19,7 @@ MODULE = Module(
     tasks={name: Task(1, [], name) for name in ("softmax", "Linear", "weights", "heads")},
     forbidden=[
         *("torch.softmax", "torch.nn.functional.softmax", "torch.nn.Softmax", "torch.nn.Linear"),
-        *("Tensor.softmax", "Tensor.log_softmax"),
+        *("Tensor.softmax", "Tensor.log_softmax", "einops.*"),
     ],
     name="attention",
 )
@@ -118,6 +118,8 @@ def test_finding_has_line_call_text_and_task() -> None:
     ("body", "call", "used"),
     [
         ("return torch.softmax(x, -1)", "torch.softmax", "torch.softmax"),
+        ("import einops as e; return e.reduce(x, 'b t -> b', 'sum')", "einops.*", "e.reduce"),
+        ("from einops.layers.torch import Rearrange; return Rearrange('b t -> t b')(x)", "einops.*", "Rearrange"),
         ("return nn.functional.softmax(x, -1)", "torch.nn.functional.softmax", "nn.functional.softmax"),
         ("import torch as t; return t.softmax(x, -1)", "torch.softmax", "t.softmax"),
         ("from torch import softmax as s; return s(x, -1)", "torch.softmax", "s"),
