@@ -5,17 +5,21 @@ The first difference in that order is the verdict, since the later ones mean lit
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from .expected import Expected, Truth, as_floats, half_epsilon
+from .listing import Sides, sides
 from .outcome import Container, Foreign, Leaf, Outcome, Raised, TensorLeaf
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first thing that differs. `kind` is one of KINDS; `wrong` marks the entries that are off."""
+    """The first thing that differs. `kind` is one of KINDS; `wrong` marks the entries that are off.
+
+    `sides` are the lists that it stands in, where these hold nothing but plain values.
+    """
 
     kind: str
     path: str
@@ -23,6 +27,7 @@ class Mismatch:
     got: Leaf | Raised
     wrong: Tensor | None = None
     allowed: float = 0.0
+    sides: Sides | None = None
 
 
 KINDS = (
@@ -56,7 +61,8 @@ def compare(expected: Expected, outcome: Outcome, arguments: Collection[str] = (
         return Mismatch("raised", "", None, outcome.raised)
     if native.raised:
         return Mismatch("accepted", "", native.raised, next(iter(outcome.leaves.values()), None))
-    return compare_leaves(native.leaves, expected.truths, outcome.leaves)
+    mismatch = compare_leaves(native.leaves, expected.truths, outcome.leaves)
+    return mismatch and replace(mismatch, sides=sides(native.leaves, outcome.leaves, mismatch.path))
 
 
 def compare_leaves(native: Mapping[str, Leaf], truths: Mapping[str, Truth], got: Mapping[str, Leaf]) -> Mismatch | None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from .axes import Signature, axis_names
 from .compare import Mismatch
 from .expected import as_floats
+from .listing import tell
 from .outcome import Container, Foreign, Leaf, Raised, TensorLeaf
 from .record import Picture
 from .relations import relate, relate_shift
@@ -17,8 +18,10 @@ PICTURE_SIDE = 16
 
 def explain(mismatch: Mismatch, signature: Signature, related: bool = True) -> str:
     """One to four lines: what was expected, what came, where, and with `related` the relation that holds if any."""
-    name = re.sub(r"^\[(\d+)\]", r"result \1", mismatch.path)
-    name = f"{name}: " if name else ""
+    if mismatch.sides:
+        path, *lists = mismatch.sides
+        return f"{_name(path)}{tell(*lists)}."
+    name = _name(mismatch.path)
     match mismatch.kind:
         case "ended":
             why = str(mismatch.got)
@@ -42,6 +45,11 @@ def explain(mismatch: Mismatch, signature: Signature, related: bool = True) -> s
             text = name + _entries(mismatch, one.values, other.values, axes)
     relation = _relation(one, other, mismatch.allowed, axes) if related else None
     return "\n".join(filter(None, [text, relation]))
+
+
+def _name(path: str) -> str:
+    name = re.sub(r"^\[(\d+)\]", r"result \1", path)
+    return f"{name}: " if name else ""
 
 
 def shape(values: Tensor, axes: list[str]) -> str:
@@ -184,7 +192,10 @@ def _short(leaf: object) -> str:
 
 
 def _number(leaf: Leaf | Raised) -> str:
-    return f"{leaf:.6g}" if isinstance(leaf, float) else leaf[:200] if isinstance(leaf, str) else _short(leaf)[:200]
+    if isinstance(leaf, float):
+        return f"{leaf:.6g}"
+    plain = isinstance(leaf, str) and leaf.isprintable() and leaf == leaf.strip() != ""
+    return str(leaf)[:200] if plain else _short(leaf)[:200]
 
 
 def _two(right: object, yours: object) -> tuple[str, str]:

@@ -109,7 +109,12 @@ def test_expected_exception_is_told_with_what_came_instead(kind: str, article: s
         ({"a": 1}, {}, "missing: a."),
         (1, {}, "expected int 1, got a dict with nothing."),
         ([X, X], [X, None], "result 1: expected a tensor of shape (2, 3, 5), got None. Is a return missing?"),
-        ([1, 2], [1], "expected a list or tuple of 2, got a list or tuple of 1."),
+        ([1, 2], [1], "expected [1, 2], got [1]."),
+        ({"ids": [[b"a"], [1]]}, {"ids": [["a"], [1]]}, "ids: expected [[b'a'], [1]], got [['a'], [1]]."),
+        ([X, [1, 2]], [X, [2, 1]], "result 1: expected [1, 2], got [2, 1]."),
+        ([1, 2], [1, X], "result 1: expected int 2, got a tensor of shape (2, 3, 5)."),
+        ([1, 2], "no", "expected a list or tuple of 2, got str 'no'."),
+        ("a b", " a\n", "expected a b, got ' a\\n'."),
         ({"n": 1}, {"n": 1.0}, "n: expected int 1, got float 1.0."),
         ({"n": 1}, {"n": True}, "n: expected int 1, got bool True."),
         ({"n": 1}, {"n": None}, "n: expected int 1, got None."),
@@ -228,7 +233,7 @@ def test_integers_are_told_in_full_and_without_a_tolerance() -> None:
         (0.5, NAN, "expected 0.5, got nan."),
         ("a", "b", "expected a, got b."),
         (True, False, "expected True, got False."),
-        ({"shape": [2, 3]}, {"shape": [2, 4]}, "shape[1]: expected 3, got 4."),
+        ({"shape": [2, 3]}, {"shape": [2, 4]}, "shape: expected [2, 3], got [2, 4]."),
     ],
 )
 def test_plain_values_are_told_side_by_side(right: object, got: object, text: str) -> None:
