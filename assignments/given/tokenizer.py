@@ -1,6 +1,7 @@
 """Module 4, tokenizer, in plain slow code: everything is counted anew for each merge. It stands in for your file."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -128,8 +129,8 @@ def encode_word(word: bytes, ranks: Mapping[Pair, int]) -> list[bytes]:
     """The tokens of a word: the leftmost pair of lowest rank is merged, one at a time."""
     tokens = list(_single_bytes(word))
     while len(tokens) > 1:
-        rank, i = min((ranks.get((tokens[i], tokens[i + 1]), len(ranks)), i) for i in range(len(tokens) - 1))
-        if rank == len(ranks):
+        rank, i = min((ranks.get((tokens[i], tokens[i + 1]), math.inf), i) for i in range(len(tokens) - 1))
+        if rank == math.inf:
             break
         tokens[i : i + 2] = [tokens[i] + tokens[i + 1]]
     return tokens
