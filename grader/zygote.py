@@ -102,8 +102,17 @@ class Zygote:
             self.folders.close()
 
     def warm(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Run every check once on given: torch imports much more at its first gradient, which forks would repeat."""
+        """Run every check once on given: torch imports much more at its first gradient, which forks would repeat.
+
+        The same goes for the first watched call; a worker could not even do it, since torch then makes a folder.
+        """
+        import torch
+
         from . import loading, sandbox, worker
+        from .watch import Watch
+
+        with Watch([], "").on():
+            torch.zeros(1)
 
         job = worker.job_from(message)
         job = replace(job, caps=replace(job.caps, check_cpu_seconds=0))  # ours, and slow the first time
