@@ -173,7 +173,7 @@ def check_stream_chunks_of_a_size(impl, rng, size):
 
 
 @graded(
-    "stream_pieces", weight=3, rows=[{"size": 1, "specials": ["<|end|>"]}, {"size": 3, "specials": ["<|a|>", " b"]}]
+    "stream_pieces", weight=3, rows=[{"size": 1, "specials": ["<|end|>"]}, {"size": 3, "specials": ["<a b>", " b"]}]
 )
 def check_stream_special_tokens(impl, rng, size, specials):
     """A special token is found though a chunk ends inside it; what only begins like one is ordinary text."""
