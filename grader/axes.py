@@ -2,7 +2,7 @@
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,16 @@ class Signature:
 
 
 def signatures(source: str) -> dict[str, Signature]:
-    """Task → signature; for a class that of its forward, with the arguments of __init__ among the names."""
+    """Task → signature; for a class that of its forward, with the arguments of all public methods among the names."""
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = _signature([node])
         elif isinstance(node, ast.ClassDef):
             methods = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
-            found[node.name] = _signature([methods[m] for m in ("__init__", "forward") if m in methods])
+            shapes = _signature([methods[m] for m in ("__init__", "forward") if m in methods])
+            public = [m for name, m in methods.items() if name in ("__init__", "__call__") or name[:1] != "_"]
+            found[node.name] = replace(shapes, names=_signature(public).names)
     return found
 
 
@@ -45,7 +47,7 @@ def _signature(functions: list[ast.FunctionDef]) -> Signature:
     result = ""
     for function in functions:
         for argument in [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]:
-            if argument.arg != "self":
+            if argument.arg not in ("self", "cls"):
                 names.append(argument.arg)
                 arguments[argument.arg] = _axes(argument.annotation)
         result = _axes(function.returns)

@@ -1,7 +1,9 @@
 """Running a module's payoff: handouts/demos/MODULE.py on an implementation, in this process."""
 
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import loading
@@ -23,7 +25,8 @@ def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: 
     assert spec is not None
     assert spec.loader is not None
     demo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(demo)
+    with _searched_first(script.parent):
+        spec.loader.exec_module(demo)
     files = _files(course, module, impl)
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -34,6 +37,16 @@ def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: 
     except ModuleNotFoundError as error:
         raise BadRequest(f"{error}. The demo needs it; run: pip install {error.name}") from None
     return pictures
+
+
+@contextmanager
+def _searched_first(folder: Path) -> Iterator[None]:
+    """A demo may import what stands beside it, as any script may."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
 
 
 def _files(course: Course, module: Module, impl: Path | None) -> dict[str, str]:

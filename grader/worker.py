@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -114,7 +115,7 @@ def run_all(
 def run_row(impl: ModuleType, check: Collected, rng: Rng, scratch: Path | None, printed: sandbox.Printed) -> Outcome:
     """One run of one row, from a clean global state."""
     reset_state()
-    arguments: dict[str, Any] = dict(check.arguments)
+    arguments: dict[str, Any] = deepcopy(check.arguments)  # a list that one run sorts is not the next run's
     wanted = names_of(check.function)
     if "impl" in wanted:
         arguments["impl"] = impl

@@ -26,6 +26,11 @@ class Layer(Module):
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]: ...
 
     def other(self, y: Float[Tensor, "... wrong"]) -> Float[Tensor, "... wrong"]: ...
+
+    @classmethod
+    def load(cls, path: str) -> "Layer": ...
+
+    def _own(self, z: int) -> None: ...
 """
 TOY = signatures(SOURCE)
 REFERENCE = signatures((ROOT / "reference" / "attention.py").read_text(encoding="utf-8"))
@@ -36,8 +41,8 @@ def test_signatures_hold_every_function_and_class_of_the_source() -> None:
     assert TOY["attend"] == Signature({"q": "... q_len head_dim", "mask": "... q_len k_len"}, "", ("q", "mask", "n"))
 
 
-def test_signature_of_a_class_is_that_of_forward_with_the_names_of_init() -> None:
-    assert TOY["Layer"] == Signature({"x": "... d_in"}, "... d_out", ("d_in", "bias", "x"))
+def test_signature_of_a_class_is_that_of_forward_with_the_names_of_all_public_methods() -> None:
+    assert TOY["Layer"] == Signature({"x": "... d_in"}, "... d_out", ("d_in", "bias", "x", "y", "path"))
 
 
 def test_names_of_arguments_hold_the_keyword_only_and_positional_only_ones() -> None:

@@ -3,11 +3,17 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 
+from grader.checks import graded
+from grader.collecting import Collected, row_id
 from grader.outcome import Outcome
+from grader.rng import Rng
+from grader.sandbox import Printed
 from grader.session import Session, single
+from grader.worker import run_row
 from grader.workers import run_job
 
 SPLIT = "check_split_heads_values[1]"
@@ -84,6 +90,17 @@ def test_what_one_row_changes_is_undone_before_the_next(run: Run) -> None:
     body = "torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False); torch.manual_seed(1)\nreturn x"
     merged = run(body)[MERGE].leaves[""]
     assert str(merged.values.dtype) == "torch.float32"
+
+
+def test_each_run_of_a_row_gets_arguments_of_its_own() -> None:
+    def check_sorted(impl: object, names: list[str]) -> list[str]:
+        names.sort()
+        return names
+
+    check = Collected(row_id("check_sorted", graded("sort")(check_sorted), {}), check_sorted, {"names": ["b", "a"]})
+    outcome = run_row(ModuleType("impl"), check, Rng(0), None, Printed(1))
+    assert [leaf for path, leaf in outcome.leaves.items() if path] == ["a", "b"]
+    assert check.arguments == {"names": ["b", "a"]}
 
 
 def test_student_threads_do_not_hold_the_worker_open(run: Run) -> None:
