@@ -53,11 +53,12 @@ def run(impl: types.ModuleType, folder: Path, say: Say, new_tokens: int | None =
     source, threads = beside("gpt_weights"), torch.get_num_threads()
     with untouched_state():
         weights = source.find(say, options.pop("plan", source.Plan()), **options)
-        of_bytes = weights.sizes()["vocab_size"] == 256
+        sizes = weights.sizes()
+        of_bytes = sizes["vocab_size"] == 256
         torch.set_num_threads(1 if of_bytes else threads)  # a small model is no faster on two
         model = load(impl, weights, say)
         prompt = PROMPTS[of_bytes]
-        token_ids = torch.tensor([weights.encode(prompt)])
+        token_ids = torch.tensor([weights.encode(prompt)[-sizes["context_length"] :]])
         compare(model, load(source.given_gpt(), weights), token_ids, say)
         picture = draw(impl, model, token_ids, weights, folder / "gpt-distribution.png")
         written = write(impl, model, prompt, weights, new_tokens or NEW_TOKENS[of_bytes], say)
@@ -142,7 +143,7 @@ def draw(impl: types.ModuleType, model: nn.Module, token_ids: Tensor, weights: A
     from matplotlib.figure import Figure  # only the picture needs it
 
     with torch.no_grad():
-        logits = model(token_ids[:, -model.context_length :])[0, -1]  # type: ignore[operator]
+        logits = model(token_ids)[0, -1]
     plain = impl.next_token_distribution(logits)
     order = plain.argsort(descending=True)[:SHOWN]
     labels = [repr(weights.decode([token_id])) for token_id in order.tolist()]
