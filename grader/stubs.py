@@ -39,7 +39,8 @@ def make_stub(source: str, module: Module) -> str:
     """The stub of one reference file: the tasks without their bodies, and the imports and constants they still need.
 
     Raises:
-        BadRequest: a task of course.toml is not in the file, or a signature uses a function or class that is no task.
+        BadRequest: a task of course.toml is not in the file, or a signature uses a function or class that is neither a
+            task nor a mere record of settings.
     """
     tree = cst.parse_module(source)
     _require_tasks(tree, module)
@@ -95,9 +96,19 @@ def _definition(node: Definition, module: Module, needed: set[str]) -> Definitio
     if name in module.tasks:
         title = f"Task {module.tasks[name].number}: {name}"
         return _class_stub(node, title) if isinstance(node, cst.ClassDef) else _function_stub(node, title)
+    if name in needed and _is_record(node):
+        return node
     if name in needed:
         raise BadRequest(f"reference/{module.name}.py: a signature uses '{name}', which is no task and so has no stub.")
     return None
+
+
+def _is_record(node: Definition) -> bool:
+    """A class of annotated fields alone, such as a dataclass of settings: there is nothing in it to take out."""
+    fields = [member for member in node.body.body if member not in node.body.body[: len(_docstring(node))]]
+    return isinstance(node, cst.ClassDef) and all(
+        isinstance(member, cst.SimpleStatementLine) and isinstance(member.body[0], cst.AnnAssign) for member in fields
+    )
 
 
 def _import_or_constant(statement: Statement, needed: set[str]) -> Statement | None:

@@ -247,6 +247,26 @@ def test_stub_refuses_a_signature_that_needs_a_helper() -> None:
         make_stub(source, module_with("f"))
 
 
+RECORD = """class _Config:
+    \"\"\"What a run is made of.\"\"\"
+
+    factor: float
+    limit: float = 1.0  # of a scale
+"""
+
+
+def test_stub_keeps_a_record_that_a_signature_needs() -> None:
+    source = f"{RECORD}\n\ndef scale(x: _Config) -> float:\n    return x.factor\n"
+    assert RECORD in make_stub(source, module_with("scale"))
+    assert "_Config" not in make_stub(source.replace("x: _Config", "x"), module_with("scale"))
+
+
+def test_stub_refuses_a_record_with_code_in_it() -> None:
+    source = f"{RECORD}\n    def secret(self): ...\n\ndef scale(x: _Config) -> float:\n    return x.factor\n"
+    with pytest.raises(BadRequest, match="a signature uses '_Config', which is no task"):
+        make_stub(source, module_with("scale"))
+
+
 def test_stub_is_written_and_then_up_to_date(course: Course) -> None:
     assert write_stubs(course, check=False) == ["assignments/scales.py"]
     assert (course.root / "assignments" / "scales.py").read_text(encoding="utf-8") == STUB
