@@ -247,7 +247,7 @@ def lr_at(step: int, max_lr: float, min_lr: float, warmup_steps: int, total_step
     if min_lr > max_lr:
         raise ValueError(f"min_lr must not exceed max_lr, got {min_lr=} and {max_lr=}")
     if step >= total_steps:
-        return min_lr
+        return float(min_lr)
     if step < warmup_steps:
         return max_lr * (step + 1) / (warmup_steps + 1)
     progress = (step - warmup_steps) / (total_steps - warmup_steps)
