@@ -58,13 +58,15 @@ def generator_of(rng):
 # cross_entropy
 
 
-@graded("cross_entropy", weight=4, rows=[{"shape": [2, 3], "vocab_size": 5}, {"shape": [4], "vocab_size": 6}])
+@graded(
+    "cross_entropy", weight=4, rows=[{"shape": [2, 3], "vocab_size": 5}, {"shape": [4], "vocab_size": 6}], pins="values"
+)
 def check_cross_entropy_values(impl, rng, shape, vocab_size):
     """The loss is the mean of -log softmax(logits)[target] over the last axis, with any leading axes."""
     return impl.cross_entropy(rng.randn(*shape, vocab_size, scale=2.0), rng.integers(0, vocab_size, *shape))
 
 
-@graded("cross_entropy", weight=3, rows=[{"lengths": [2, 5, 3], "vocab_size": 7}])
+@graded("cross_entropy", weight=3, rows=[{"lengths": [2, 5, 3], "vocab_size": 7}], pins="targets that are left out")
 def check_cross_entropy_left_out(impl, rng, lengths, vocab_size):
     """A target of -100 counts neither in the sum nor in the number that it is divided by."""
     targets = rng.integers(0, vocab_size, len(lengths), max(lengths))
@@ -82,9 +84,10 @@ def check_cross_entropy_other_ignore_index(impl, rng, ignore_index):
 @graded("cross_entropy", weight=3, rows=[{"n": 3, "size": 10_000}])
 def check_cross_entropy_large_logits(impl, rng, n, size):
     """Logits of ±10,000 overflow nothing, and a probability near zero has a finite loss."""
-    high = rng.integers(size - 9, size + 10, n, 5, dtype="float32")
-    low = rng.integers(-size - 9, -size + 10, n, 5, dtype="float32")
-    return [impl.cross_entropy(logits, rng.integers(0, 5, n)) for logits in (high, low, torch.cat([high, low], 1))]
+    high = rng.integers(size - 3, size + 4, n, 5, dtype="float32")
+    low = rng.integers(-size - 3, -size + 4, n, 5, dtype="float32")
+    unlikely = impl.cross_entropy(torch.cat([high, low], dim=1), rng.integers(5, 10, n))
+    return [impl.cross_entropy(torch.cat([high, low]), rng.integers(0, 5, 2 * n)), unlikely]
 
 
 @graded("cross_entropy", weight=1, rows=[{"n": 4}], pins="logits of -inf")
@@ -120,7 +123,7 @@ def check_cross_entropy_nothing_to_predict(impl, rng, shape):
 )
 def check_cross_entropy_dtype(impl, rng, dtype, n):
     """float16 and bfloat16 logits give a float32 loss, computed in float32; float64 stays float64."""
-    return impl.cross_entropy(rng.randn(n, 9, dtype=dtype, scale=2.0), rng.integers(0, 9, n))
+    return impl.cross_entropy(rng.integers(-4, 5, n, 9, dtype=dtype), rng.integers(0, 9, n))
 
 
 @graded("cross_entropy", weight=1, rows=[{"shape": [2, 3, 4]}], pins="non-contiguous input, in-place safety")
@@ -221,7 +224,12 @@ def documents_of(rng, lengths):
     return [rng.integers(1, 90, n).tolist() for n in lengths]
 
 
-@graded("pack_documents", weight=4, rows=[{"lengths": [4, 7, 2], "seq_len": 5}, {"lengths": [3, 9], "seq_len": 4}])
+@graded(
+    "pack_documents",
+    weight=4,
+    rows=[{"lengths": [4, 7, 2], "seq_len": 5}, {"lengths": [3, 9], "seq_len": 4}],
+    pins="values",
+)
 def check_pack_values(impl, rng, lengths, seq_len):
     """Each document is followed by the separator, and every token but the first is a target once, across rows too."""
     return impl.pack_documents(documents_of(rng, lengths), seq_len, 99)
@@ -233,7 +241,7 @@ def check_pack_exact_fit(impl, rng, lengths, seq_len):
     return impl.pack_documents(documents_of(rng, lengths), seq_len, 99)
 
 
-@graded("pack_documents", weight=1, rows=[{"lengths": [3, 0, 2, 0], "seq_len": 3}, {"lengths": [0], "seq_len": 2}])
+@graded("pack_documents", weight=1, rows=[{"lengths": [3, 0, 2, 0], "seq_len": 4}, {"lengths": [0], "seq_len": 2}])
 def check_pack_empty_documents(impl, rng, lengths, seq_len):
     """An empty document leaves no trace, and without any document there are no rows."""
     return impl.pack_documents(documents_of(rng, lengths), seq_len, 99)
@@ -269,7 +277,7 @@ def parameters_of(rng, *shapes, **options):
     return [nn.Parameter(rng.randn(*shape, **options)) for shape in shapes]
 
 
-@graded("AdamW", weight=3, rows=[{"betas": [0.9, 0.999]}, {"betas": [0.8, 0.95]}])
+@graded("AdamW", weight=3, rows=[{"betas": [0.9, 0.999]}, {"betas": [0.8, 0.95]}], pins="the first step")
 def check_adamw_first_step(impl, rng, betas):
     """The first step is of size lr: the means are divided by 1 - beta to the power of the step, from 1."""
     parameters = parameters_of(rng, (3, 4), (5,))
@@ -277,23 +285,17 @@ def check_adamw_first_step(impl, rng, betas):
     return fixed_steps(rng, optimizer, parameters, 1)
 
 
-@graded("AdamW", weight=4, rows=[{"steps": 20, "weight_decay": 0.0}, {"steps": 25, "weight_decay": 0.3}])
+@graded(
+    "AdamW", weight=5, rows=[{"steps": 20, "weight_decay": 0.0}, {"steps": 25, "weight_decay": 0.3}], pins="many steps"
+)
 def check_adamw_many_steps(impl, rng, steps, weight_decay):
-    """After many steps with fixed gradients the parameters and both running means are right."""
+    """After many steps, without decay and with, the parameters and both running means are right."""
     parameters = parameters_of(rng, (3, 4), (5,))
     optimizer = impl.AdamW(parameters, lr=0.03, betas=(0.85, 0.97), eps=1e-3, weight_decay=weight_decay)
     return fixed_steps(rng, optimizer, parameters, steps)
 
 
-@graded("AdamW", weight=3, rows=[{"lr": 0.1, "weight_decay": 0.4}])
-def check_adamw_decay(impl, rng, lr, weight_decay):
-    """A parameter loses the share lr · weight_decay a step, whatever its gradient is."""
-    parameters = parameters_of(rng, (2, 5), scale=3.0)
-    optimizer = impl.AdamW(parameters, lr=lr, betas=(0.7, 0.9), eps=1e-2, weight_decay=weight_decay)
-    return fixed_steps(rng, optimizer, parameters, 3)
-
-
-@graded("AdamW", weight=2, rows=[{"scale": 0.01, "eps": 0.02}])
+@graded("AdamW", weight=2, rows=[{"scale": 0.01, "eps": 0.02}], pins="small gradients")
 def check_adamw_eps(impl, rng, scale, eps):
     """eps is added to the root of the corrected second mean: it matters where gradients are small."""
     parameters = parameters_of(rng, (3, 4))
@@ -332,7 +334,7 @@ def check_adamw_follows_a_schedule(impl, rng, lrs):
 def check_adamw_without_gradient(impl, rng, before, after):
     """A parameter without a gradient is left alone: no decay, and its own count of steps does not move."""
     one, other = parameters_of(rng, (3,), (2, 4))
-    optimizer = impl.AdamW([one, other], lr=0.1, eps=1e-2, weight_decay=0.5)
+    optimizer = impl.AdamW([other, one], lr=0.1, eps=1e-2, weight_decay=0.5)
     first = fixed_steps(rng, optimizer, [one], before)
     resting = other.detach().clone()
     return {"first": first, "other before": resting, "both": fixed_steps(rng, optimizer, [one, other], after)}
@@ -369,6 +371,12 @@ def check_adamw_dtype(impl, rng, dtype):
     optimizer = impl.AdamW([p], lr=0.1, eps=1e-2)
     optimizer.step()
     return {"parameter": p.detach(), "state": states(optimizer)}
+
+
+@graded("AdamW", weight=1, rows=[{"wrong": {"lr": -0.1}}, {"wrong": {"betas": (0.9, 1.0)}}, {"wrong": {"eps": -1.0}}])
+def check_adamw_refuses(impl, rng, wrong):
+    """A negative lr, eps or weight_decay, or a beta outside [0, 1), is a ValueError that names it."""
+    return impl.AdamW(parameters_of(rng, (2, 3)), **wrong).param_groups[0]["lr"]
 
 
 # parameter_groups
@@ -430,7 +438,12 @@ def check_lr_after_the_end(impl, rng, total_steps):
     return [impl.lr_at(total_steps + more, 0.3, 0.02, 2, total_steps) for more in (0, 1, 5)]
 
 
-@graded("lr_at", weight=1, rows=[{"warmup_steps": 0, "total_steps": 5}, {"warmup_steps": 4, "total_steps": 4}])
+@graded(
+    "lr_at",
+    weight=1,
+    rows=[{"warmup_steps": 0, "total_steps": 5}, {"warmup_steps": 4, "total_steps": 4}],
+    pins="one part only",
+)
 def check_lr_one_part_only(impl, rng, warmup_steps, total_steps):
     """There may be no warm-up, or nothing but the warm-up."""
     return [impl.lr_at(step, 0.3, 0.02, warmup_steps, total_steps) for step in range(total_steps + 2)]
@@ -447,14 +460,16 @@ def check_lr_refuses(impl, rng, change):
 # clip_grad_norm
 
 
-def with_gradients(rng, *shapes, scale=1.0, dtype="float32"):
-    parameters = parameters_of(rng, *shapes, dtype=dtype)
+def with_gradients(rng, *shapes, scale=1.0):
+    parameters = parameters_of(rng, *shapes)
     for p in parameters:
-        p.grad = rng.randn(*p.shape, scale=scale, dtype=dtype)
+        p.grad = rng.randn(*p.shape, scale=scale)
     return parameters
 
 
-@graded("clip_grad_norm", weight=3, rows=[{"scale": 3.0, "max_norm": 0.7}, {"scale": 20.0, "max_norm": 5.0}])
+@graded(
+    "clip_grad_norm", weight=3, rows=[{"scale": 3.0, "max_norm": 0.7}, {"scale": 20.0, "max_norm": 5.0}], pins="values"
+)
 def check_clip_values(impl, rng, scale, max_norm):
     """All gradients are scaled by the same factor, to length max_norm together; the old length is returned."""
     parameters = with_gradients(rng, (3, 4), (5,), (), scale=scale)
@@ -497,7 +512,8 @@ def check_clip_without_gradients(impl, rng, shape):
 @graded("clip_grad_norm", weight=1, rows=[{"dtype": "float16"}, {"dtype": "float64"}], pins="dtypes")
 def check_clip_dtype(impl, rng, dtype):
     """Squares of float16 gradients overflow nothing; gradients keep their dtype, the norm is float32 or wider."""
-    parameters = with_gradients(rng, (3, 4), scale=300.0, dtype=dtype)
+    parameters = parameters_of(rng, (3, 4), dtype=dtype)
+    parameters[0].grad = rng.integers(-300, 301, 3, 4, dtype=dtype)
     norm = impl.clip_grad_norm(parameters, 100.0)
     return {"output": norm, "gradients": [p.grad for p in parameters]}
 
@@ -531,14 +547,7 @@ def steps_of(impl, model, optimizer, steps, **options):
     return {"losses and norms": results, "parameters": values(model)}
 
 
-@graded("train_step", weight=2, rows=[{"batch": 3, "seq_len": 5}])
-def check_step_values(impl, rng, batch, seq_len):
-    """One micro-batch: its mean loss, the norm of the gradient, and the parameters after the step at the lr given."""
-    model = rng.fill(Tiny())
-    return steps_of(impl, model, sgd(model), [([batch_of(rng, batch, seq_len)], 0.5)], max_norm=100.0)
-
-
-@graded("train_step", weight=3, rows=[{"left_out": [0, 4, 2]}, {"left_out": [3, 5, 1]}])
+@graded("train_step", weight=4, rows=[{"left_out": [0, 4, 2]}, {"left_out": [3, 5, 1]}])
 def check_step_accumulates_by_targets(impl, rng, left_out):
     """Several micro-batches are one batch: each target weighs the same, and one without targets weighs nothing."""
     model = rng.fill(Tiny())
@@ -563,22 +572,23 @@ def check_step_forgets_old_gradients(impl, rng, scale):
     return steps_of(impl, model, sgd(model), [([batch_of(rng, 3, 4)], lr) for lr in (0.5, 0.3)], max_norm=100.0)
 
 
-@graded("train_step", weight=3, rows=[{"steps": 20}])
+@graded("train_step", weight=3, rows=[{"steps": 20}], pins="many steps")
 def check_step_many(impl, rng, steps):
     """Twenty steps with AdamW and a schedule: every loss and norm, the parameters and the state at the end."""
     model = rng.fill(Tiny())
     optimizer = torch.optim.AdamW(model.parameters(), lr=9.0, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.1)
     plan = [([batch_of(rng, 2, 5, 1), batch_of(rng, 3, 4, 2)], 0.02 / (step + 1)) for step in range(steps)]
-    return steps_of(impl, model, optimizer, plan, max_norm=0.4) | {"state": states(optimizer)}
+    return steps_of(impl, model, optimizer, plan, max_norm=100.0) | {"state": states(optimizer)}
 
 
 @graded("train_step", weight=1, rows=[{"autocast": False}, {"autocast": True}], pins="train mode, mixed precision")
 def check_step_modes(impl, rng, autocast):
     """The model runs in train mode, and in bfloat16 autocast when asked for; parameters and gradients stay wide."""
     model = rng.fill(Tiny()).eval()
+    before = model.head.weight.dtype
     impl.train_step(model, sgd(model), [batch_of(rng, 2, 3)], 0.1, autocast=autocast)
-    same = {p.dtype for p in model.parameters()} == {next(model.parameters()).dtype}
-    return {"seen": model.seen, "modes after the call": modes_of(model), "one dtype": same}
+    same = [p.dtype == p.grad.dtype == before for p in model.parameters() if p.grad is not None]
+    return {"seen": model.seen, "modes after the call": modes_of(model), "dtypes are kept": all(same)}
 
 
 @graded("train_step", weight=1, rows=[{"batches": 2}, {"batches": 1}])
@@ -680,7 +690,10 @@ def check_save_keeps_the_earlier_file(impl, rng, scratch, step):
     model.seen.append("armed")
     with contextlib.suppress(Exception):
         impl.save_checkpoint(scratch / "run.pt", model, optimizer, step + 1, generator_of(rng))
-    return torch.load(scratch / "run.pt", weights_only=True)["step"]
+    try:
+        return {"step": torch.load(scratch / "run.pt", weights_only=True)["step"]}
+    except Exception:
+        return {"not whole, but there": (scratch / "run.pt").exists()}
 
 
 @graded("load_checkpoint", weight=3, rows=[{"step": 12}])
@@ -717,7 +730,7 @@ def run_of(impl, rng, total_steps=8, **changes):
     return [*texts, impl.TrainConfig(total_steps=total_steps, **shape | books | often | changes)]
 
 
-@graded("train", weight=3, rows=[{"accumulation": 2, "seed": 11}, {"accumulation": 1, "seed": 3}])
+@graded("train", weight=3, rows=[{"accumulation": 2, "seed": 11}, {"accumulation": 1, "seed": 3}], pins="values")
 def check_train_values(impl, rng, accumulation, seed):
     """Losses, rates, norms and validation losses are right at every step, and the parameters at the end."""
     model = rng.fill(Tiny())
@@ -731,10 +744,10 @@ def check_train_resumes(impl, rng, scratch, stop_at):
     arguments = run_of(impl, rng)
     whole, first, second = (rng.fill(Tiny()) for _ in range(3))
     records = impl.train(whole, *arguments)
-    parts = impl.train(first, *arguments, scratch / "run.pt", lambda record: record["step"] == stop_at)
+    parts = [impl.train(first, *arguments, scratch / "run.pt", lambda record: record["step"] == stop_at)]
     with torch.no_grad():
         second.head.weight.zero_()
-    parts += impl.train(second, *arguments, scratch / "run.pt")
+    parts += [impl.train(second, *arguments, scratch / "run.pt")]
     apart = {name: p - values(second)[name] for name, p in values(whole).items()}
     return {"records": records, "in two parts": parts, "parameters": values(second), "difference": apart}
 
