@@ -93,7 +93,7 @@ def get_batch(
         generator: draws the starts; nothing else is random.
         device: where the result goes, the CPU by default.
     Returns:
-        token_ids and targets, (batch, seq_len) each, int64.
+        token_ids and targets, (batch, seq_len) each, int64; writing into one does not change the other.
     Raises:
         ValueError: tokens has fewer than seq_len + 1 entries.
     Source: Radford et al. 2018, section 4.1. Task 5.3.

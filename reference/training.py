@@ -110,7 +110,7 @@ def get_batch(
         generator: draws the starts; nothing else is random.
         device: where the result goes, the CPU by default.
     Returns:
-        token_ids and targets, (batch, seq_len) each, int64.
+        token_ids and targets, (batch, seq_len) each, int64; writing into one does not change the other.
     Raises:
         ValueError: tokens has fewer than seq_len + 1 entries.
     Source: Radford et al. 2018, section 4.1. Task 5.3.
@@ -120,7 +120,7 @@ def get_batch(
     starts = torch.randint(len(tokens) - seq_len, (batch,), generator=generator)
     windows = [np.asarray(tokens[start : start + seq_len + 1]).astype(np.int64) for start in starts.tolist()]
     rows = torch.from_numpy(np.stack(windows)).to(device)  # (batch, seq_len + 1)
-    return rows[:, :-1], rows[:, 1:]
+    return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
 def pack_documents(documents: Iterable[Sequence[int]], seq_len: int, separator_id: int) -> Batch:

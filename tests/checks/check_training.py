@@ -204,6 +204,15 @@ def check_get_batch_reads_windows_only(impl, rng, n_tokens, seq_len):
     return impl.get_batch(tokens, 3, seq_len, generator_of(rng))
 
 
+@graded("get_batch", weight=1, rows=[{"seq_len": 4}])
+def check_get_batch_two_tensors(impl, rng, seq_len):
+    """Writing into the targets, to leave some out, changes neither the inputs nor the text."""
+    tokens = rng.integers(0, 9, 20)
+    token_ids, targets = impl.get_batch(tokens, 5, seq_len, generator_of(rng))
+    targets[:] = -100
+    return {"token_ids": token_ids, "tokens after the call": tokens}
+
+
 @graded("get_batch", weight=1, rows=[{"seq_len": 5}])
 def check_get_batch_device(impl, rng, seq_len):
     """Both tensors are put on the device that is asked for."""
