@@ -50,7 +50,7 @@ def _keys(tokens: Ids, n: int, vocab_size: int) -> Ids:
 def _interpolate(grams: Ids, counts: Ids, asked: Ids, vocab_size: int, lower: Any) -> Any:
     """p_n of the n-grams that are asked for, from the sorted n-grams with their counts and from p_{n-1}."""
     once, twice = (counts == 1).sum(), (counts == 2).sum()
-    discount = once / max(once + 2 * twice, 1)
+    discount = (once + 0.5) / (once + 2 * twice + 1)  # of Ney et al.; the 0.5 and the 1 keep it above 0 without any
     histories, first, kinds = np.unique(grams // vocab_size, return_index=True, return_counts=True)
     totals = np.add.reduceat(counts, first)
     count = _look_up(grams, counts, asked)

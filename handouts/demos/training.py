@@ -16,6 +16,7 @@ import math
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -50,8 +51,8 @@ class Plan:
     n_heads: int = 4
     n_layers: int = 4
     batch: int = 16
-    max_lr: float = 2e-3
-    warmup_share: float = 0.05
+    max_lr: float = 1.5e-3
+    warmup_share: float = 0.1
     seconds: float = 200.0
     total_steps: int | None = None
     tokenizer_text: int = 200_000  # characters that merges are learnt from
@@ -90,6 +91,7 @@ def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None
     Returns:
         The picture: training.png, or training-so-far.png of a run that was stopped.
     """
+    try_one_step(impl)
     plan, kept = plan or Plan(), folder / "training"
     kept.mkdir(parents=True, exist_ok=True)
     if (kept / "done").exists():  # the run before is finished: this is a new one
@@ -110,6 +112,15 @@ def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None
         else:
             say(f"Stopped after {len(records):,} of {config.total_steps:,} steps; the same command goes on from there.")
     return [draw_curves(records, data, folder, finished)]
+
+
+def try_one_step(impl: Any) -> None:
+    """Raise what an unfinished task raises before minutes are spent on it; a table of logits is model enough."""
+    tokens = np.arange(5)
+    config = impl.TrainConfig(total_steps=1, batch=1, seq_len=2, max_lr=1e-3, min_lr=0.0, warmup_steps=0)
+    with untouched_state(), tempfile.TemporaryDirectory() as folder:
+        for _ in range(2):  # the second time, from the checkpoint
+            impl.train(nn.Embedding(5, 5), tokens, tokens, config, Path(folder) / "run.pt")
 
 
 @contextmanager
