@@ -60,7 +60,7 @@ def cross_entropy(
         ValueError: targets has not the leading axes of logits, or one is neither ignore_index nor a token id.
     Source: Goodfellow et al. 2016, Deep Learning, section 6.2.2. Task 5.1.
     """
-    raise NotImplementedError("Task 2.1: cross_entropy")
+    raise NotImplementedError("Task 5.1: cross_entropy")
 
 
 def perplexity(losses: Float[Tensor, " n"], counts: Int[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -75,7 +75,7 @@ def perplexity(losses: Float[Tensor, " n"], counts: Int[Tensor, " n"]) -> Float[
         ValueError: counts has another shape than losses, or sums to zero.
     Source: Jurafsky and Martin, Speech and Language Processing, section 3.3. Task 5.2.
     """
-    raise NotImplementedError("Task 2.2: perplexity")
+    raise NotImplementedError("Task 5.2: perplexity")
 
 
 def get_batch(
@@ -98,7 +98,7 @@ def get_batch(
         ValueError: tokens has fewer than seq_len + 1 entries.
     Source: Radford et al. 2018, section 4.1. Task 5.3.
     """
-    raise NotImplementedError("Task 2.3: get_batch")
+    raise NotImplementedError("Task 5.3: get_batch")
 
 
 def pack_documents(documents: Iterable[Sequence[int]], seq_len: int, separator_id: int) -> Batch:
@@ -119,7 +119,7 @@ def pack_documents(documents: Iterable[Sequence[int]], seq_len: int, separator_i
         ValueError: seq_len is below 1.
     Source: Brown et al. 2020, appendix B. Task 5.4.
     """
-    raise NotImplementedError("Task 2.4: pack_documents")
+    raise NotImplementedError("Task 5.4: pack_documents")
 
 
 class AdamW(Optimizer):
@@ -147,14 +147,14 @@ class AdamW(Optimizer):
         Raises:
             ValueError: lr, eps or weight_decay is negative, or one of betas is not in [0, 1).
         """
-        raise NotImplementedError("Task 2.5: AdamW.__init__")
+        raise NotImplementedError("Task 5.5: AdamW.__init__")
 
     def step(self) -> None:
         """Change every parameter that has a gradient, in place; a gradient is not changed.
 
         A parameter whose gradient is None is left as it is: no decay, no step counted.
         """
-        raise NotImplementedError("Task 2.5: AdamW.step")
+        raise NotImplementedError("Task 5.5: AdamW.step")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         parameter is there once. Frozen parameters (requires_grad False) are in neither.
     Source: Radford et al. 2018, section 4.1. Task 5.6.
     """
-    raise NotImplementedError("Task 2.6: parameter_groups")
+    raise NotImplementedError("Task 5.6: parameter_groups")
 
 
 def lr_at(step: int, max_lr: float, min_lr: float, warmup_steps: int, total_steps: int) -> float:
@@ -183,7 +183,7 @@ def lr_at(step: int, max_lr: float, min_lr: float, warmup_steps: int, total_step
         ValueError: step is negative, warmup_steps is above total_steps, or min_lr above max_lr.
     Source: Loshchilov and Hutter 2017, eq. 5; the warm-up of Goyal et al. 2017, section 2.2. Task 5.7.
     """
-    raise NotImplementedError("Task 2.7: lr_at")
+    raise NotImplementedError("Task 5.7: lr_at")
 
 
 def clip_grad_norm(parameters: Iterable[nn.Parameter], max_norm: float) -> Float[Tensor, ""]:
@@ -200,7 +200,7 @@ def clip_grad_norm(parameters: Iterable[nn.Parameter], max_norm: float) -> Float
         ValueError: max_norm is not above zero.
     Source: Pascanu et al. 2013, algorithm 1; the 1e-6 is torch's. Task 5.8.
     """
-    raise NotImplementedError("Task 2.8: clip_grad_norm")
+    raise NotImplementedError("Task 5.8: clip_grad_norm")
 
 
 def train_step(
@@ -229,7 +229,7 @@ def train_step(
         ValueError: micro_batches have no target among them.
     Source: Ott et al. 2018, section 3.3; Micikevicius et al. 2018. Task 5.9.
     """
-    raise NotImplementedError("Task 2.9: train_step")
+    raise NotImplementedError("Task 5.9: train_step")
 
 
 def evaluate(model: nn.Module, batches: Iterable[Batch]) -> float:
@@ -245,7 +245,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> float:
         ValueError: batches have no target among them.
     Task 5.10.
     """
-    raise NotImplementedError("Task 2.10: evaluate")
+    raise NotImplementedError("Task 5.10: evaluate")
 
 
 def save_checkpoint(
@@ -263,7 +263,7 @@ def save_checkpoint(
         generator: the one that draws the batches.
     Task 5.11.
     """
-    raise NotImplementedError("Task 2.11: save_checkpoint")
+    raise NotImplementedError("Task 5.11: save_checkpoint")
 
 
 def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, generator: torch.Generator) -> int:
@@ -276,7 +276,7 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Optimizer, ge
         The number of steps taken.
     Task 5.12.
     """
-    raise NotImplementedError("Task 2.12: load_checkpoint")
+    raise NotImplementedError("Task 5.12: load_checkpoint")
 
 
 def train(
@@ -302,4 +302,4 @@ def train(
         The records of the steps taken now: dicts with step, loss, lr and grad_norm, and val_loss after an evaluation.
     Task 5.13.
     """
-    raise NotImplementedError("Task 2.13: train")
+    raise NotImplementedError("Task 5.13: train")
