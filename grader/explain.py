@@ -71,11 +71,6 @@ def _name(path: str) -> str:
     return f"{name}: " if name else ""
 
 
-def _name(path: str) -> str:
-    name = re.sub(r"^\[(\d+)\]", r"result \1", path)
-    return f"{name}: " if name else ""
-
-
 def shape(values: Tensor, axes: list[str]) -> str:
     """(2, q_len 5, k_len 7): sizes with the names that are known."""
     parts = [f"{n}" if name.startswith("axis ") else f"{name} {n}" for n, name in zip(values.shape, axes, strict=True)]
