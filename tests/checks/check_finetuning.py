@@ -1,0 +1,1 @@
+"""The graded checks of module 6."""
