@@ -160,9 +160,9 @@ class LoRALinear(nn.Module):
             (..., d_out), same dtype and device as x.
         """
         y: Tensor = self.base(x)
-        if self.merged:
-            return y
-        return y + self.scaling * (self.dropout(x, generator) @ self.lora_A.T @ self.lora_B.T)
+        if not self.merged:
+            y = y + self.scaling * (self.dropout(x, generator) @ self.lora_A.T @ self.lora_B.T)
+        return y
 
     def merge(self) -> None:
         """Add scaling · lora_B lora_A to base.weight, in place: the layer then costs what base costs.
