@@ -88,7 +88,7 @@ def trained(parameters):
 # format_chat
 
 
-@graded("format_chat", weight=4, rows=[{"roles": "ua", "contents": ["Hi?", "Yes."]}])
+@graded("format_chat", weight=4, rows=[{"roles": "ua", "contents": ["Hi?", "Yes."]}], pins="values")
 def check_chat_of_two(impl, rng, roles, contents):
     """A question and an answer: the marks, the contents, the ends, and which tokens are targets."""
     return impl.format_chat(chat(roles, contents), Letters())
@@ -144,7 +144,7 @@ def check_chat_refuses_special_tokens(impl, rng, content):
 # collate
 
 
-@graded("collate", weight=4, rows=[{"lengths": [6, 3, 4], "first": 2}, {"lengths": [5], "first": 1}])
+@graded("collate", weight=4, rows=[{"lengths": [6, 3, 4], "first": 2}, {"lengths": [5], "first": 1}], pins="values")
 def check_collate_values(impl, rng, lengths, first):
     """Targets are the tokens one later where these are to be learnt, else -100; shorter rows are filled up."""
     return impl.collate(examples_of(rng, lengths, first), 0, 20)
@@ -225,7 +225,12 @@ def check_lora_start(impl, rng, d_in, rank):
     return inside | {"output": layer(rng.randn(3, d_in)), "lora_B": layer.lora_B.detach()}
 
 
-@graded("LoRALinear", weight=4, rows=[{"shape": [2, 3], "rank": 3, "alpha": 2.0}, {"shape": [], "rank": 2, "alpha": 7}])
+@graded(
+    "LoRALinear",
+    weight=4,
+    rows=[{"shape": [2, 3], "rank": 3, "alpha": 2.0}, {"shape": [], "rank": 2, "alpha": 7}],
+    pins="values",
+)
 def check_lora_values(impl, rng, shape, rank, alpha):
     """The output is base(x) + alpha / rank · x lora_Aᵀ lora_Bᵀ, with any leading axes."""
     layer = lora(impl, rng, rank=rank, alpha=alpha)
@@ -308,13 +313,18 @@ def check_lora_dtype(impl, rng, dtype):
 @graded("LoRALinear", weight=1, rows=[{"rank": 0}, {"rank": -2}])
 def check_lora_refuses_rank(impl, rng, rank):
     """A rank below 1 is a ValueError that names it."""
-    return impl.LoRALinear(nn.Linear(4, 3), rank, 1.0)
+    return type(impl.LoRALinear(nn.Linear(4, 3), rank, 1.0)).__name__
 
 
 # apply_lora
 
 
-@graded("apply_lora", weight=3, rows=[{"names": ["q_proj"]}, {"names": ["up", "xq_proj"]}, {"names": ["lm_head"]}])
+@graded(
+    "apply_lora",
+    weight=3,
+    rows=[{"names": ["q_proj"]}, {"names": ["up", "xq_proj"]}, {"names": ["lm_head"]}],
+    pins="names",
+)
 def check_apply_wraps(impl, rng, names):
     """Exactly the modules whose own name is given are wrapped; their paths come in the order of the model."""
     model = Tiny()
@@ -322,7 +332,7 @@ def check_apply_wraps(impl, rng, names):
     return {"output": paths, "parameters": sorted(name for name, _ in model.named_parameters())}
 
 
-@graded("apply_lora", weight=3, rows=[{"names": ["q_proj", "up"], "rank": 2, "alpha": 5.0}])
+@graded("apply_lora", weight=3, rows=[{"names": ["q_proj", "up"], "rank": 2, "alpha": 5.0}], pins="values")
 def check_apply_values(impl, rng, names, rank, alpha):
     """The adapted model gives the right logits, with the rank and alpha that were asked for."""
     model = Tiny()
@@ -370,13 +380,18 @@ def check_apply_refuses(impl, rng, names):
 # SequenceClassifier
 
 
-@graded("SequenceClassifier", weight=1, rows=[{"n_classes": 3}])
+@graded("SequenceClassifier", weight=1, rows=[{"n_classes": 3}], pins="names")
 def check_classifier_parameters(impl, rng, n_classes):
     """The model is registered as model, the layer as head with a bias."""
     return registered(impl.SequenceClassifier(Tiny(), n_classes))
 
 
-@graded("SequenceClassifier", weight=4, rows=[{"lengths": [3, 6, 1], "n_classes": 4}, {"lengths": [2], "n_classes": 2}])
+@graded(
+    "SequenceClassifier",
+    weight=4,
+    rows=[{"lengths": [3, 6, 1], "n_classes": 4}, {"lengths": [2], "n_classes": 2}],
+    pins="values",
+)
 def check_classifier_values(impl, rng, lengths, n_classes):
     """The scores are those of the last real token of each row."""
     classifier = rng.fill(impl.SequenceClassifier(Tiny(), n_classes))
@@ -414,7 +429,7 @@ def check_classifier_refuses_lengths(impl, rng, length):
 @graded("SequenceClassifier", weight=1, rows=[{"n_classes": 1}])
 def check_classifier_refuses_classes(impl, rng, n_classes):
     """Fewer than two classes are a ValueError that names n_classes."""
-    return impl.SequenceClassifier(Tiny(), n_classes)
+    return type(impl.SequenceClassifier(Tiny(), n_classes)).__name__
 
 
 # mix_datasets
@@ -424,6 +439,7 @@ def check_classifier_refuses_classes(impl, rng, n_classes):
     "mix_datasets",
     weight=4,
     rows=[{"weights": [1, 3], "lengths": [2, 3]}, {"weights": [0.5, 0.2, 0.1], "lengths": [1, 4, 3]}],
+    pins="values",
 )
 def check_mix_values(impl, rng, weights, lengths):
     """The items come in the order that the two kinds of draws give."""
@@ -431,17 +447,11 @@ def check_mix_values(impl, rng, weights, lengths):
     return list(islice(impl.mix_datasets(datasets, weights, seeded(7)), 30))
 
 
-@graded("mix_datasets", weight=2, rows=[{"length": 5, "seed": 3}])
-def check_mix_rounds(impl, rng, length, seed):
-    """One dataset alone gives every item once a round, each round in a new order."""
-    return list(islice(impl.mix_datasets([list(range(length))], [2.5], seeded(seed)), 3 * length))
-
-
 @graded("mix_datasets", weight=2, rows=[{"weights": [8, 1]}, {"weights": [0.1, 0.3]}], pins="the proportion")
 def check_mix_proportion(impl, rng, weights):
     """In the long run a dataset gives its weight's share of the items, whatever its length."""
     mixed = impl.mix_datasets(["a" * 40, "b" * 7], weights, seeded(11))
-    return "".join(islice(mixed, 400)).count("a")
+    return "".join(islice(mixed, 150)).count("a")
 
 
 @graded("mix_datasets", weight=1, rows=[{"n": 3}])
@@ -450,7 +460,7 @@ def check_mix_weight_of_zero(impl, rng, n):
     return list(islice(impl.mix_datasets([[], "xyz"[:n], (4, 5), [6]], [0, 1, 2, 0], seeded(4)), 12))
 
 
-@graded("mix_datasets", weight=1, rows=[{"seed": 9}])
+@graded("mix_datasets", weight=1, rows=[{"seed": 9}], pins="when it draws")
 def check_mix_draws_late(impl, rng, seed):
     """Nothing is drawn before an item is asked for, and only from the generator."""
     generator, state = seeded(seed), torch.get_rng_state()
@@ -543,7 +553,7 @@ def squad(texts, context="The cat sat. ", question="Who sat?"):
     return {"id": "7", "title": "Cats", "context": context, "question": question, "answers": answers}
 
 
-@graded("squad_example", weight=3, rows=[{"texts": ["cat"]}, {"texts": ["the cat ", "cat", "the cat "]}])
+@graded("squad_example", weight=3, rows=[{"texts": ["cat"]}, {"texts": ["the cat ", "cat", "sat", "cat"]}])
 def check_squad_values(impl, rng, texts):
     """The text and the question are asked, the first answer is given, and all answers count as right."""
     record = squad(texts)
@@ -607,7 +617,7 @@ def check_exact_match_refuses(impl, rng, prediction):
     return impl.exact_match(prediction, [])
 
 
-@graded("token_f1", weight=3, rows=[{"n": 7, "m": 5}, {"n": 3, "m": 9}])
+@graded("token_f1", weight=3, rows=[{"n": 7, "m": 5}, {"n": 3, "m": 9}], pins="values")
 def check_f1_values(impl, rng, n, m):
     """The harmonic mean of precision and recall, a word counted as often as both have it."""
     return impl.token_f1(text_of(rng, n), [text_of(rng, m)])
@@ -672,15 +682,10 @@ def check_rouge_l_values(impl, rng, said, wanted):
 
 
 @graded(
-    "rouge_l", weight=2, rows=[{"said": "a x b y c z", "wanted": "c A-b q C"}, {"said": "d c b a", "wanted": "a b c"}]
-)
-def check_rouge_l_keeps_the_order(impl, rng, said, wanted):
-    """A subsequence keeps the order and may have gaps; words are those of rouge_n."""
-    return impl.rouge_l(said, wanted)
-
-
-@graded(
-    "rouge_l", weight=1, rows=[{"said": "", "wanted": "a b"}, {"said": "a", "wanted": "!"}, {"said": "", "wanted": ""}]
+    "rouge_l",
+    weight=1,
+    rows=[{"said": "", "wanted": "a b"}, {"said": "a", "wanted": "!"}, {"said": "", "wanted": ""}],
+    pins="texts without words",
 )
 def check_rouge_l_nothing(impl, rng, said, wanted):
     """Without a word on one side all three are 0."""
@@ -699,21 +704,9 @@ def check_bleu_values(impl, rng, lengths, other):
 def check_bleu_several_references(impl, rng, n):
     """A run counts as often as the reference that has it most; the nearest length counts, the shorter of equals."""
     text = text_of(rng, n)
-    references = [
-        f"{text} {text_of(rng, 2)}",
-        " ".join(text.split()[2:]),
-        f"{text} {text_of(rng, 4)}",
-        text_of(rng, n + 6),
-    ]
-    return [impl.bleu([text, text_of(rng, 8)], [some, references]) for some in (references, references[1:])]
-
-
-@graded("bleu", weight=1, rows=[{"kept": 5}, {"kept": 4}])
-def check_bleu_brevity(impl, rng, kept):
-    """Predictions that are too short are punished, those that are too long are not punished twice."""
-    text = "one two three four five six seven"
-    short = " ".join(text.split()[:kept])
-    return [impl.bleu([short], [[text]]), impl.bleu([text], [[short]]), impl.bleu([short, text], [[text], [text]])]
+    longer, shorter = [f"{text} {text_of(rng, more)}" for more in (2, 4)], [text.split()[less:] for less in (2, 5)]
+    references = [longer[0], " ".join(shorter[0]), longer[1], " ".join(shorter[1])]
+    return [impl.bleu([text, text_of(rng, 8)], [some, references]) for some in (references, references[2:])]
 
 
 @graded("bleu", weight=2, rows=[{"prediction": "a b x y z c d"}, {"prediction": "a q b q c q d"}])
