@@ -57,6 +57,7 @@ class Plan:
     replay: float = 0.25  # share of old text
     questions: int = 24  # of each kind that are asked
     summaries: int = 10
+    threads: int = 2
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None
         The picture: forgetting.png.
     """
     plan, start = plan or Plan(), time.perf_counter()
-    with untouched_state():
+    with untouched_state(plan.threads):
         world = prepare(impl, folder, plan, say)
         base = make_base(world, say)
         say(f"The base model is ready ({time.perf_counter() - start:.0f} s). Tuning on both tasks, twice:")
@@ -104,11 +105,16 @@ def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None
 
 
 @contextmanager
-def untouched_state() -> Iterator[None]:
-    """Whatever the run draws from torch's own generator, the caller finds it as it was."""
+def untouched_state(threads: int) -> Iterator[None]:
+    """Whatever the run does with torch's own generator and its threads, the caller finds them as they were."""
+    before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        yield
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 # ---- the texts and the base model ----

@@ -14,7 +14,14 @@ from assignments.given import finetuning as given
 from reference import finetuning as reference
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = {"old_characters": 20_000, "vocab_size": 300, "tokenizer_characters": 2_000, "d_model": 8, "n_heads": 2}
+TINY = {
+    "old_characters": 20_000,
+    "vocab_size": 300,
+    "tokenizer_characters": 2_000,
+    "d_model": 8,
+    "n_heads": 2,
+    "threads": 1,
+}
 SHORT = {"n_layers": 1, "base_steps": 2, "tune_steps": 2, "batch": 2, "window": 16, "questions": 1, "summaries": 1}
 
 
