@@ -123,7 +123,7 @@ def untouched_state(threads: int) -> Iterator[None]:
 def prepare(impl: types.ModuleType, folder: Path, plan: Plan, say: Say) -> World:
     """The tokenizer, the old text as ids, and the records as chats."""
     gpt, bpe, training = (earlier(impl, name, works, say) for name, works in EARLIER.items())
-    records = load_file(HANDOUTS / "records.py")
+    records = load_file(Path(__file__).with_name("records.py"))
     paths = records.write(folder / "records", HANDOUTS)
     made = {name: examples_of(impl, name, path) for name, path in paths.items()}
     learnt = made["questions-train"] + made["summaries-train"]

@@ -26,7 +26,7 @@ PAGE = """# Module {week}
 
 @pytest.fixture(scope="module")
 def records() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("records_of_handouts", HANDOUTS / "records.py")
+    spec = importlib.util.spec_from_file_location("records_of_handouts", HANDOUTS / "demos" / "records.py")
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)

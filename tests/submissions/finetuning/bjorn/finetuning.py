@@ -30,8 +30,7 @@ def format_chat(messages, tokenizer, ask=False):
     for needed in ["<|system|>", "<|user|>", "<|assistant|>", EOT]:
         if needed not in tokenizer.special_tokens:
             raise ValueError(f"the tokenizer has no {needed}")
-    token_ids = []
-    is_target = []
+    token_ids, is_target = [], []
     for message in messages:
         if message["role"] not in SPECIAL:
             raise ValueError(f"unknown role {message['role']}")
@@ -55,8 +54,7 @@ def format_chat(messages, tokenizer, ask=False):
 def collate(examples, pad_id, context_length):
     if len(examples) == 0:
         raise ValueError("no examples")
-    rows_in = []
-    rows_out = []
+    rows_in, rows_out = [], []
     for token_ids, is_target in examples:
         if len(token_ids) < 2:
             raise ValueError("examples must have two tokens")
@@ -245,9 +243,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 
 def squad_example(record):
-    answers = []
-    for text in record["answers"]["text"]:
-        answers.append(text)
+    answers = list(record["answers"]["text"])
     if len(answers) == 0:
         answers.append("unanswerable")
     prompt = "Text: " + record["context"] + "\nQuestion: " + record["question"]

@@ -20,8 +20,7 @@ def format_chat(messages, tokenizer, ask=False):
     for needed in ["<|system|>", "<|user|>", "<|assistant|>", EOT]:
         if needed not in tokenizer.special_tokens:
             raise ValueError(f"the tokenizer has no {needed}")
-    token_ids = []
-    is_target = []
+    token_ids, is_target = [], []
     for message in messages:
         if message["role"] not in SPECIAL:
             raise ValueError(f"unknown role {message['role']}")
@@ -45,8 +44,7 @@ def format_chat(messages, tokenizer, ask=False):
 def collate(examples, pad_id, context_length):
     if len(examples) == 0:
         raise ValueError("no examples")
-    rows_in = []
-    rows_out = []
+    rows_in, rows_out = [], []
     for token_ids, is_target in examples:
         if len(token_ids) < 2:
             raise ValueError("examples must have two tokens")
@@ -79,8 +77,7 @@ class LoRALinear(nn.Module):
         self.base = base
         for p in self.base.parameters():
             p.requires_grad = False
-        out_features = base.weight.shape[0]
-        in_features = base.weight.shape[1]
+        out_features, in_features = base.weight.shape
         a = torch.empty(rank, in_features, dtype=base.weight.dtype, device=base.weight.device)
         a.uniform_(-1.0, 1.0, generator=generator)
         a = a / math.sqrt(in_features)
@@ -103,8 +100,7 @@ class LoRALinear(nn.Module):
         if self.merged:
             return self.base(x)
         dropped = self.dropout(x, generator=generator)
-        hidden = dropped.matmul(self.lora_A.transpose(0, 1))
-        change = hidden.matmul(self.lora_B.transpose(0, 1))
+        change = dropped.matmul(self.lora_A.transpose(0, 1)).matmul(self.lora_B.transpose(0, 1))
         return self.base(x) + change * self.scaling
 
     def merge(self):
@@ -132,15 +128,13 @@ def apply_lora(model, names, rank, alpha, dropout=0.0, generator=None):
             raise ValueError(f"names: the model has no {name}")
     for p in model.parameters():
         p.requires_grad = False
-    done = []
     for path, module in places:
         owner = model
         steps = path.split(".")
         for step in steps[:-1]:
             owner = getattr(owner, step)
         setattr(owner, steps[-1], LoRALinear(module, rank, alpha, dropout, generator))
-        done.append(path)
-    return done
+    return [path for path, _ in places]
 
 
 class SequenceClassifier(nn.Module):
@@ -168,13 +162,8 @@ class SequenceClassifier(nn.Module):
 def mix_datasets(datasets, weights, generator):
     if len(datasets) != len(weights):
         raise ValueError("datasets and weights must be equally many")
-    total = 0.0
-    for weight in weights:
-        if weight < 0:
-            raise ValueError(f"weights has {weight}")
-        total += weight
-    if total == 0:
-        raise ValueError("weights are all zero")
+    if min(weights) < 0 or sum(weights) == 0:
+        raise ValueError(f"weights are {weights}")
     for dataset, weight in zip(datasets, weights, strict=True):
         if weight > 0 and len(dataset) == 0:
             raise ValueError("datasets has an empty one")
@@ -223,15 +212,12 @@ def read_records(path):
                 continue
             for paragraph in entry["paragraphs"]:
                 for question in paragraph["qas"]:
-                    record = {}
-                    record["id"] = question["id"]
-                    record["title"] = entry["title"]
-                    record["context"] = paragraph["context"]
+                    record = {"id": question["id"], "title": entry["title"], "context": paragraph["context"]}
                     record["question"] = question["question"]
-                    record["answers"] = {
-                        "text": [answer["text"] for answer in question["answers"]],
-                        "answer_start": [answer["answer_start"] for answer in question["answers"]],
-                    }
+                    record["answers"] = {"text": [], "answer_start": []}
+                    for answer in question["answers"]:
+                        for key in ("text", "answer_start"):
+                            record["answers"][key].append(answer[key])
                     records.append(record)
         return records
     if extension == ".parquet":
@@ -242,9 +228,7 @@ def read_records(path):
 
 
 def squad_example(record):
-    answers = []
-    for text in record["answers"]["text"]:
-        answers.append(text)
+    answers = list(record["answers"]["text"])
     if len(answers) == 0:
         answers.append("unanswerable")
     prompt = "Text: " + record["context"] + "\nQuestion: " + record["question"]
@@ -323,9 +307,7 @@ def count_ngrams(words, n):
     counts: dict[Any, int] = {}
     for start in range(len(words) - n + 1):
         key = tuple(words[start : start + n])
-        if key not in counts:
-            counts[key] = 0
-        counts[key] += 1
+        counts[key] = counts.get(key, 0) + 1
     return counts
 
 
@@ -360,8 +342,7 @@ def rouge_n(prediction, reference, n=1):
 
 
 def rouge_l(prediction, reference):
-    a = rouge_words(prediction)
-    b = rouge_words(reference)
+    a, b = rouge_words(prediction), rouge_words(reference)
     table = []
     for i in range(len(a) + 1):
         table.append([0] * (len(b) + 1))
@@ -389,10 +370,8 @@ def bleu(predictions, references, split=str.split):
         raise ValueError("predictions is empty")
     if len(references) != len(predictions) or min(len(group) for group in references) == 0:
         raise ValueError("references must be as many as predictions, with at least one each")
-    correct = {1: 0, 2: 0, 3: 0, 4: 0}
-    total = {1: 0, 2: 0, 3: 0, 4: 0}
-    c = 0
-    r = 0
+    correct, total = {1: 0, 2: 0, 3: 0, 4: 0}, {1: 0, 2: 0, 3: 0, 4: 0}
+    c, r = 0, 0
     for prediction, group in zip(predictions, references, strict=True):
         words = split(prediction)
         c += len(words)

@@ -1,10 +1,11 @@
-"""Writes a question-answer set and a summary set about the course's own handouts: `python handouts/records.py FOLDER`.
+"""Writes a question-answer set and a summary set about the course's own handouts.
 
-The questions have the format of SQuAD's own files, the summaries that of CNN/DailyMail, so that what reads these reads
-those. All that is said comes from the head of a task's section in a handout ("### 1.1 softmax", "12 points · 45 minutes
-· calls nothing") and from the notes below it. Every text is about two tasks. Two kinds of texts are left for testing:
-about tasks that other texts of the training set tell of as well (`known`), and about tasks that none does (`new`).
-Only on the second kind does it show whether a model reads the text or remembers the facts.
+`python handouts/demos/records.py FOLDER` writes six files. The questions have the format of SQuAD's own files, the
+summaries that of CNN/DailyMail, so that what reads these reads those. All that is said comes from the head of a task's
+section in a handout ("### 1.1 softmax", "12 points · 45 minutes · calls nothing") and from the notes below it. Every
+text is about two tasks. Two kinds of texts are left for testing: about tasks that other texts of the training set tell
+of as well (`known`), and about tasks that none does (`new`). Only on the second kind does it show whether a model reads
+the text or remembers the facts.
 
 The same handouts give the same files, byte for byte.
 """
@@ -122,5 +123,5 @@ def write(folder: Path, handouts: Path) -> dict[str, Path]:
 
 
 if __name__ == "__main__":
-    for path in write(Path(sys.argv[1]), Path(__file__).parent).values():
+    for path in write(Path(sys.argv[1]), Path(__file__).parents[1]).values():
         print(path)
