@@ -68,6 +68,18 @@ def test_earlier_module_that_fails_is_replaced_by_the_given_one() -> None:
     DEMO.try_gpt(module)
 
 
+def test_unfinished_task_shows_before_anything_is_trained(tmp_path: Path) -> None:
+    def unfinished(*_: object) -> None:
+        raise NotImplementedError("Task 6.16: bleu")
+
+    impl = load(ROOT / "assignments" / "given" / "finetuning.py", "assignments.given.undone_in_a_test")
+    vars(impl)["bleu"] = unfinished
+    lines: list[str] = []
+    with pytest.raises(NotImplementedError, match=r"Task 6\.16"):
+        DEMO.run(impl, tmp_path, lines.append)
+    assert lines == []
+
+
 @pytest.mark.slow
 def test_both_tasks_are_learnt_and_replay_keeps_the_old_text(tmp_path: Path) -> None:
     tables = []
