@@ -9,6 +9,8 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 def main() -> None:
     """0: done; 1: something failed; 2: asked for the impossible; 3: the grader is broken; 130: interrupted."""
+    if sys.path[0] == os.getcwd():  # python -m: a random.py that lies here must not hide Python's own
+        sys.path.append(sys.path.pop(0))
     for name in THREADS:  # before torch is imported; more threads only get in the way of small tensors
         os.environ.setdefault(name, "1")
     from .cli import app

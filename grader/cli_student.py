@@ -94,4 +94,4 @@ def _own(module: str, impl: Path | None) -> "Own":
 
     course = load_course(find_root())
     week = course.module(module or current(course))
-    return Own(course, week, (impl or default_path(course, week)).absolute())
+    return Own(course, week, impl or default_path(course, week))

@@ -26,7 +26,7 @@ class Own:
     @property
     def is_default(self) -> bool:
         """Whether it is the file that progress is kept of."""
-        return self.path == default_path(self.course, self.module)
+        return self.path.absolute() == default_path(self.course, self.module)
 
 
 def default_path(course: Course, module: Module) -> Path:

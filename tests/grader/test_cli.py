@@ -18,7 +18,7 @@ def grader(*arguments: object, cwd: Path = ROOT, **environment: str) -> "subproc
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def class_folder(tmp_path: Path) -> Path:
     (tmp_path / "class").mkdir()
     return tmp_path
 
@@ -38,14 +38,14 @@ def folder(tmp_path: Path) -> Path:
         (["demo", "attention", "--impl", "nowhere.py"], "There is no 'nowhere.py'."),
     ],
 )
-def test_bad_request_is_one_line_and_exit_code_two(folder: Path, arguments: list[str], says: str) -> None:
-    done = grader(*arguments, cwd=folder)
+def test_bad_request_is_one_line_and_exit_code_two(class_folder: Path, arguments: list[str], says: str) -> None:
+    done = grader(*arguments, cwd=class_folder)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("grader: ")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
-    assert sorted(path.name for path in folder.iterdir()) == ["class"]
+    assert sorted(path.name for path in class_folder.iterdir()) == ["class"]
 
 
 def test_unknown_key_in_course_toml_is_told_with_the_nearest(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_grade_of_a_class_writes_its_files_and_says_where(tmp_path: Path) -> Non
     assert (tmp_path / "out" / "ann" / "attention.html").is_file()
 
 
-def test_check_of_a_stub_is_a_list_of_what_is_to_do() -> None:
-    done = grader("check", "attention")
+def test_check_of_a_stub_is_a_list_of_what_is_to_do(folder: Path) -> None:
+    done = grader("check", "attention", cwd=folder)
     assert done.returncode == 1
     assert "1.1 softmax  0 of 12" in done.stdout
     assert "to do" in done.stdout
@@ -131,3 +131,42 @@ def test_demo_of_a_stub_says_what_is_to_do(tmp_path: Path) -> None:
     assert done.returncode == 2
     todo = "Task 1.4: attention_weights"
     assert done.stderr == f"grader: The demo needs the whole module, and this is still to do: {todo}.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["check", "--watch", "--json"], "--watch and --json do not go together."),
+        (["check", "--watch", "--pdb"], "--watch and --pdb do not go together."),
+        (["check", "attention", "--watch", "--impl", "nowhere.py"], "There is no 'nowhere.py'."),
+        (["hint", "attention", "sofmax"], "attention has no task 'sofmax'. Did you mean 'softmax'?"),
+    ],
+)
+def test_request_that_cannot_be_met_is_one_line(folder: Path, arguments: list[str], says: str) -> None:
+    done = grader(*arguments, cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith("grader: ")
+    assert says in done.stderr
+
+
+def test_files_that_hide_modules_of_python_do_not_reach_the_grader(folder: Path) -> None:
+    for name in ("random", "torch", "typer"):
+        (folder / f"{name}.py").write_text("raise SystemExit('not the real one')\n")
+    done = grader("status", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Next: 1.1 softmax" in done.stdout
+
+
+def test_check_tells_advice_and_keeps_what_was_reached(folder: Path) -> None:
+    source = (folder / "reference" / "attention.py").read_text(encoding="utf-8")
+    path = folder / "assignments" / "attention.py"
+    path.write_text(f"{source}\ntorch.manual_seed(3)\n")
+    done = grader("check", "attention", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "note:  attention.py:" in done.stdout
+    assert "torch.manual_seed seeds torch for the whole program" in done.stdout
+    assert "100 of 100" in grader("status", cwd=folder).stdout
+    path.write_text(source)
+    assert "changed since: grader check attention" in grader("status", cwd=folder).stdout
+    hint = grader("hint", "attention", "softmax", cwd=folder)
+    assert hint.stdout.startswith("1.1 softmax is right. Its background:\n")
