@@ -7,7 +7,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 RESULTS ?= results
 
 .DEFAULT_GOAL := help
-.PHONY: help setup grade test test-all lint stubs demo attacks bench release clean
+.PHONY: help setup grade test test-all lint stubs demo attacks bench handouts release clean
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ demo: $(READY)  ## show what the finished module can do
 attacks: $(READY)  ## grade the hostile class at every isolation level
 	@$(BIN)/python scripts/attacks.py
 
+handouts: $(READY)  ## build the site of the course into site/
+	@$(BIN)/grader handouts -o site
+
 bench: $(READY)  ## time the grader beside plain pytest
 	@$(BIN)/python -m tests.bench
 
@@ -50,5 +53,5 @@ release: $(READY)  ## make the students' kit in dist/, and prove it
 	@$(BIN)/grader release $(if $(WEEK),--week $(WEEK))
 
 clean:  ## remove the environment, results and caches
-	rm -rf $(VENV) $(RESULTS) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(RESULTS) site .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

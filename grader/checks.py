@@ -61,8 +61,12 @@ def gradients(output: "Tensor", upstream: "Tensor", **inputs: "Tensor") -> dict[
 
 
 def registered(module: "nn.Module") -> dict[str, dict[str, str]]:
-    """What a module registers: name → shape of the parameters and of everything in its state dict."""
-    found = {"parameters": dict(module.named_parameters()), "state_dict": module.state_dict()}
+    """What a module registers: name → shape of the parameters and of everything in its state dict.
+
+    A shared parameter stands under all its names: which comes first depends on the order of registration.
+    """
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    found = {"parameters": parameters, "state_dict": module.state_dict()}
     return {
         what: {name: str(tuple(tensor.shape)) for name, tensor in sorted(tensors.items())}
         for what, tensors in found.items()

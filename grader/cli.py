@@ -181,6 +181,18 @@ def release(
 
 
 @app.command()
+def handouts(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder of the site.")] = Path("site"),
+) -> None:
+    """Build the site of the course from handouts/ and course.toml."""
+    from .course import find_root, load_course
+    from .site import build_site
+
+    for page in build_site(load_course(find_root()), out):
+        typer.echo(f"wrote {page}")
+
+
+@app.command()
 def mutants() -> None:
     """Apply every mutant to its reference, to see that each still fits."""
     from .course import find_root, load_course

@@ -2,6 +2,7 @@
 
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,17 @@ class Feedback:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """How a grade is made. It is for the pages: the grader gives points for functionality, and knows no dates."""
+
+    functionality: float  # percent of a grade, from the checks
+    clarity: float  # percent, from a person who reads the code
+    late_days: int = 0  # free ones of a student, over the course
+    late_days_a_module: int = 0  # of these, at most so many for one module
+    late_percent: float = 100.0  # of the grade, lost with each day after them
+
+
+@dataclass(frozen=True)
 class Task:
     """One function or class that a student fills in."""
 
@@ -58,6 +70,8 @@ class Module:
     tasks: dict[str, Task]
     upstream: list[str] = field(default_factory=list)
     forbidden: list[str] = field(default_factory=list)
+    start: str = ""  # YYYY-MM-DD
+    due: str = ""  # YYYY-MM-DD
     name: str = ""
 
     @property
@@ -81,7 +95,9 @@ class Course:
     limits: Limits
     feedback: Feedback
     modules: dict[str, Module]
+    policy: Policy | None = None
     private: tuple[str, ...] = ()  # words that no kit may hold, such as names of the staff
+    public: tuple[str, ...] = ()  # lines of a reference or a mutant that a kit may hold: idioms, or what a handout says
 
     def module(self, name: str) -> Module:
         if name not in self.modules:
@@ -133,7 +149,7 @@ def load_course(root: Path) -> Course:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest(f"{path}: {error}") from None
-    _known(data, {"title", "limits", "feedback", "modules", "private"}, "course.toml")
+    _known(data, {"title", "limits", "feedback", "policy", "modules", "private", "public"}, "course.toml")
     modules = {}
     for name, table in _table(data, "modules", "course.toml").items():
         modules[name] = _module(name, table)
@@ -144,10 +160,37 @@ def load_course(root: Path) -> Course:
     if feedback.hidden not in HIDDEN_FEEDBACK:
         choices = ", ".join(HIDDEN_FEEDBACK)
         raise BadRequest(f"course.toml [feedback]: 'hidden' must be one of {choices}, got {feedback.hidden!r}.")
-    private = data.get("private", [])
-    if not isinstance(private, list) or not all(isinstance(word, str) and word.strip() for word in private):
-        raise BadRequest(f"course.toml: 'private' must be a list of texts, got {private!r}.")
-    return Course(root, data.get("title", ""), limits, feedback, modules, tuple(private))
+    policy = _policy(data["policy"]) if "policy" in data else None
+    return Course(
+        root,
+        data.get("title", ""),
+        limits,
+        feedback,
+        modules,
+        policy,
+        *(_texts(data, key) for key in ("private", "public")),
+    )
+
+
+def _texts(data: dict[str, Any], key: str) -> tuple[str, ...]:
+    texts = data.get(key, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise BadRequest(f"course.toml: '{key}' must be a list of texts, got {texts!r}.")
+    return tuple(texts)
+
+
+def _policy(table: Any) -> Policy:
+    where = "course.toml [policy]"
+    policy = _fill(Policy, table, where)
+    if policy.functionality + policy.clarity != 100:
+        parts = f"{policy.functionality:g} and {policy.clarity:g}"
+        raise BadRequest(f"{where}: 'functionality' and 'clarity' must sum to 100, got {parts}.")
+    for name, value in vars(policy).items():
+        if value < 0:
+            raise BadRequest(f"{where}: '{name}' must be 0 or more, got {value:g}.")
+    if policy.late_percent > 100:
+        raise BadRequest(f"{where}: 'late_percent' must be at most 100, got {policy.late_percent:g}.")
+    return policy
 
 
 def _module(name: str, table: Any) -> Module:
@@ -161,7 +204,21 @@ def _module(name: str, table: Any) -> Module:
                 near = suggest(str(used), tasks) if tasks else ""
                 raise BadRequest(f"{at}: uses '{used}', which is not a task listed above it.{near}")
         tasks[task] = made
-    return _fill(Module, {**table, "tasks": tasks}, where, name=name)
+    dates = {key: str(table[key]) for key in ("start", "due") if type(table.get(key)) is date}  # TOML has dates, too
+    module = _fill(Module, {**table, **dates, "tasks": tasks}, where, name=name)
+    for key, day in (("start", module.start), ("due", module.due)):
+        if day and not _is_date(day):
+            raise BadRequest(f"{where}: '{key}' must be a date such as '2026-10-01', got {day!r}.")
+    if module.start and module.due and module.due < module.start:
+        raise BadRequest(f"{where}: 'due' must not be before 'start', got {module.due} and {module.start}.")
+    return module
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _table(data: Any, key: str, where: str) -> dict[str, Any]:

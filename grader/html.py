@@ -95,9 +95,7 @@ def submission_page(record: SubmissionRecord, course: Course, module: Module, al
     """The page of one submission; `alone` when the results are of this module only."""
     tasks = task_results(record, module)
     words = _present(check.status for check in record.checks)
-    return _render(
-        "submission.html", course=course, module=module, record=record, tasks=tasks, words=words, alone=alone
-    )
+    return render("submission.html", course=course, module=module, record=record, tasks=tasks, words=words, alone=alone)
 
 
 def course_page(records: list[SubmissionRecord], course: Course, modules: list[Module]) -> str:
@@ -106,14 +104,14 @@ def course_page(records: list[SubmissionRecord], course: Course, modules: list[M
     for record in records:
         by_name.setdefault(record.submission, {})[record.module] = record
     scores = {module.name: [record.score for record in records if record.module == module.name] for module in modules}
-    return _render("course.html", course=course, modules=modules, rows=by_name, scores=scores, records=records)
+    return render("course.html", course=course, modules=modules, rows=by_name, scores=scores, records=records)
 
 
 def class_page(records: list[SubmissionRecord], course: Course, module: Module, alone: bool = True) -> str:
     """The class at a glance: records in the order in which they are to be listed."""
     graded = [record for record in records if record.status == "graded"]
     top = max(record.max_score for record in records)
-    return _render(
+    return render(
         "class.html",
         course=course,
         module=module,
@@ -243,7 +241,7 @@ def _distinct(values: list[str]) -> str:
     )
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 

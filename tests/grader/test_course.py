@@ -8,7 +8,7 @@ import torch
 
 from grader.checks import Grading, graded, gradients
 from grader.collecting import collect_checks, hidden_rows, row_id, rows_of
-from grader.course import Course, find_root, load_course
+from grader.course import Course, Policy, find_root, load_course
 from grader.errors import BadRequest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +97,18 @@ def test_limits_keep_their_defaults_where_the_file_is_silent(tmp_path: Path) -> 
     assert (limits.check_cpu_seconds, limits.check_wall_seconds, limits.memory_mib) == (3, 10.0, 1024)
 
 
+def test_dates_and_policy_may_be_left_out(tmp_path: Path) -> None:
+    course = read(tmp_path, GOOD)
+    assert (course.policy, course.module("toy").start, course.module("toy").due) == (None, "", "")
+
+
+def test_dates_and_policy_are_what_the_file_says(tmp_path: Path) -> None:
+    dated = GOOD.replace("hours = 2.5", 'hours = 2.5\nstart = 2026-10-01\ndue = "2026-10-01"')
+    course = read(tmp_path, f"{dated}\n[policy]\nfunctionality = 70\nclarity = 30\nlate_days = 5\n")
+    assert (course.module("toy").start, course.module("toy").due) == ("2026-10-01", "2026-10-01")
+    assert course.policy == Policy(70, 30, late_days=5, late_days_a_module=0, late_percent=100)
+
+
 def test_unknown_module_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
     course = read(tmp_path, GOOD)
     with pytest.raises(BadRequest, match=r"^There is no module 'tyo'\. Did you mean 'toy'\?$"):
@@ -144,6 +156,43 @@ def test_unknown_key_is_answered_with_the_nearest_one(tmp_path: Path, old: str, 
 )
 def test_wrong_type_is_told_with_the_value(tmp_path: Path, old: str, new: str, says: str) -> None:
     assert problem(tmp_path, old, new) == says
+
+
+@pytest.mark.parametrize(
+    ("dates", "says"),
+    [
+        ('due = "1 October"', "'due' must be a date such as '2026-10-01', got '1 October'."),
+        ('start = "20261001"', "'start' must be a date such as '2026-10-01', got '20261001'."),
+        ('due = "2026-02-30"', "'due' must be a date such as '2026-10-01', got '2026-02-30'."),
+        ("due = 1", "'due' must be str, got 1."),
+        (
+            'start = "2026-10-15"\ndue = "2026-10-01"',
+            "'due' must not be before 'start', got 2026-10-01 and 2026-10-15.",
+        ),
+    ],
+)
+def test_date_that_is_none_is_told_with_the_value(tmp_path: Path, dates: str, says: str) -> None:
+    at = "course.toml [modules.toy]: "
+    assert problem(tmp_path, "hours = 2.5", f"hours = 2.5\n{dates}") == at + says
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        ("functionality = 70\nclarity = 20", "'functionality' and 'clarity' must sum to 100, got 70 and 20."),
+        ("functionality = 110\nclarity = -10", "'clarity' must be 0 or more, got -10."),
+        ("functionality = 70\nclarity = 30\nlate_days = -1", "'late_days' must be 0 or more, got -1."),
+        ("functionality = 70\nclarity = 30\nlate_percent = 101", "'late_percent' must be at most 100, got 101."),
+        ("functionality = 70", "'clarity' is missing."),
+        (
+            "functionality = 70\nclarity = 30\nlate_day = 1",
+            "unknown key 'late_day'. Did you mean 'late_days'?",
+        ),
+    ],
+)
+def test_policy_that_makes_no_sense_is_told_with_the_values(tmp_path: Path, policy: str, says: str) -> None:
+    told = problem(tmp_path, "[limits]", f"[policy]\n{policy}\n\n[limits]")
+    assert told == f"course.toml [policy]: {says}"
 
 
 def test_title_of_the_course_must_be_text(tmp_path: Path) -> None:
