@@ -101,6 +101,7 @@ class Course:
     modules: dict[str, Module]
     policy: Policy | None = None
     private: tuple[str, ...] = ()  # words that no kit may hold, such as names of the staff
+    public: tuple[str, ...] = ()  # lines of a reference or a mutant that a kit may hold: idioms, or what a handout says
 
     def module(self, name: str) -> Module:
         if name not in self.modules:
@@ -152,7 +153,7 @@ def load_course(root: Path) -> Course:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest(f"{path}: {error}") from None
-    _known(data, {"title", "limits", "feedback", "policy", "modules", "private"}, "course.toml")
+    _known(data, {"title", "limits", "feedback", "policy", "modules", "private", "public"}, "course.toml")
     modules = {}
     for name, table in _table(data, "modules", "course.toml").items():
         modules[name] = _module(name, table)
@@ -164,10 +165,22 @@ def load_course(root: Path) -> Course:
         if (value := getattr(feedback, key)) not in choices:
             raise BadRequest(f"course.toml [feedback]: '{key}' must be one of {', '.join(choices)}, got {value!r}.")
     policy = _policy(data["policy"]) if "policy" in data else None
-    private = data.get("private", [])
-    if not isinstance(private, list) or not all(isinstance(word, str) and word.strip() for word in private):
-        raise BadRequest(f"course.toml: 'private' must be a list of texts, got {private!r}.")
-    return Course(root, data.get("title", ""), limits, feedback, modules, policy, tuple(private))
+    return Course(
+        root,
+        data.get("title", ""),
+        limits,
+        feedback,
+        modules,
+        policy,
+        *(_texts(data, key) for key in ("private", "public")),
+    )
+
+
+def _texts(data: dict[str, Any], key: str) -> tuple[str, ...]:
+    texts = data.get(key, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise BadRequest(f"course.toml: '{key}' must be a list of texts, got {texts!r}.")
+    return tuple(texts)
 
 
 def _policy(table: Any) -> Policy:

@@ -5,23 +5,25 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from .archive import Files, write_files
 from .assemble import GIVEN_FOLDER
-from .course import Course, Module
+from .course import Course, Module, load_course
 from .errors import BadRequest, GraderFault
 from .frozen import sha256
+from .site import build_site
 from .wheel import build_wheel
 from .workflow import workflow
 
 TEMPLATES = "kit"  # the folder of a checkout whose files are copied as they are, but for the marks in them
 STUBS = "assignments/stubs"  # the untouched side of what a student edits
 MANIFEST = "kit.json"
+SITE = "site"
 HANDOUTS = (".md", ".svg", ".png", ".html", ".css")  # of handouts/; its demos are Python
-NOT_FOR_STUDENTS = ("private", "feedback")  # of course.toml
+NOT_FOR_STUDENTS = ("private", "public", "feedback")  # of course.toml
 HEADER = re.compile(r"(?m)^\[([\w.]+)\]")  # of a table of TOML
-
-Files = dict[str, bytes]
 
 
 def modules_until(course: Course, week: int | None) -> list[Module]:
@@ -61,6 +63,7 @@ def kit_files(course: Course, modules: list[Module], frozen: Mapping[str, tuple[
         tensors, beside = frozen[module.name]
         files |= {f"tests/expected/{module.name}.safetensors": tensors, f"tests/expected/{module.name}.json": beside}
     files |= _handouts(course, modules)
+    files |= _site(files)
     files[MANIFEST] = _manifest(files, last, root)
     return files
 
@@ -70,7 +73,7 @@ def cut_course(root: Path, modules: list[Module]) -> str:
     text = (root / "course.toml").read_text(encoding="utf-8")
     kept = {module.name for module in modules}
     cut = "".join(part for part in _tables(text) if _stays(part, kept))
-    cut = re.sub(r"(?ms)^private\s*=\s*\[.*?\]\n", "", cut)
+    cut = re.sub(r"(?ms)^(private|public)\s*=\s*\[.*?^\]\n", "", cut)
     wanted = {key: value for key, value in tomllib.loads(text).items() if key not in NOT_FOR_STUDENTS}
     wanted["modules"] = {name: table for name, table in wanted["modules"].items() if name in kept}
     if tomllib.loads(cut) != wanted:
@@ -124,8 +127,18 @@ def _handouts(course: Course, modules: list[Module]) -> Files:
     folder = course.root / "handouts"
     places = [place for place in sorted(folder.rglob("*")) if place.is_file() and "__pycache__" not in place.parts]
     of_students = [place for place in places if place.suffix in HANDOUTS or place.parent.name == "demos"]
-    chosen = [place for place in of_students if re.split(r"[-.]", place.name)[0] not in later]
+    chosen = [place for place in of_students if re.split(r"[-._]", place.name)[0] not in later]
     return _copies(course.root, [place.relative_to(course.root).as_posix() for place in chosen])
+
+
+def _site(files: Files) -> Files:
+    """The handouts as a site, built from the kit's own files: later modules are not in it."""
+    with TemporaryDirectory(prefix="site-") as name:
+        kit = Path(name)
+        write_files(kit, files)
+        build_site(load_course(kit), kit / SITE)
+        places = [place for place in sorted((kit / SITE).rglob("*")) if place.is_file()]
+        return {place.relative_to(kit).as_posix(): place.read_bytes() for place in places}
 
 
 def _manifest(files: Files, week: int, root: Path) -> bytes:

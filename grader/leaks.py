@@ -2,27 +2,28 @@
 
 Secret are the lines of the reference and of given from the kit's own week on, but for lines that a stub or an earlier
 given has too; the hidden rows; what a mutant changes; the words that course.toml lists as private; and where the
-checkout lies. White space does not count, and archives and JSON are looked into.
+checkout lies. White space does not count, and archives, JSON and HTML are looked into. Short lines, imports and the
+heads of loops tell nothing; what else is no secret is listed in course.toml as public.
 """
 
+import html
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .archive import unzip_files
+from .archive import Files, unzip_files
 from .assemble import GIVEN_FOLDER
 from .course import Course, Module
 from .errors import BadRequest
-from .kit import Files
 from .live import REFERENCE
 from .mutants import apply, load_mutants
 
 SHORTEST = 20  # characters without white space; a shorter line tells nothing
 SHOWN = 10  # leaks in a message
 NO_SUCH_PATH = re.compile(r"(^|/)(hidden_[^/]*|tests/mutants/.*|reference/.*)$")
-IMPORT = re.compile(r"\s*(import|from)\s")  # gives nothing away
+TELLS_NOTHING = re.compile(r"\s*(import|from|with|for)\s")
 HIDDEN_ROW = re.compile(r"\[hidden-\d")
 
 
@@ -52,11 +53,12 @@ def secrets(course: Course, modules: list[Module]) -> list[Secret]:
     """All that must not be in a kit of these modules."""
     last = max(module.week for module in modules)
     public = _public(course, last)
+    allowed = {squeezed(line) for line in course.public}
     found: dict[str, str] = {}
     for text, origin in _texts(course, last):
         for number, line in enumerate(text.splitlines(), 1):
             bare = squeezed(line)
-            if len(bare) >= SHORTEST and bare not in public and not IMPORT.match(line):
+            if len(bare) >= SHORTEST and bare not in public and bare not in allowed and not TELLS_NOTHING.match(line):
                 found.setdefault(bare, f"{origin}, line {number}")
     plain = {squeezed(word): "a private word of course.toml" for word in course.private}
     plain[squeezed(str(course.root))] = "the folder of the checkout"
@@ -105,6 +107,8 @@ def _leaks(path: str, contents: bytes, known: list[Secret]) -> Iterator[str]:
     text = contents.decode("utf-8", errors="replace")
     if path.endswith(".json"):
         text = "\n".join(_strings(json.loads(text)))
+    if path.endswith(".html"):
+        text = html.unescape(re.sub(r"<[^>]*>", "", text))
     bare = squeezed(text)
     if HIDDEN_ROW.search(bare):
         yield f"{path} names a hidden row"

@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .archive import unzip_files
+from .archive import Files, unzip_files, write_files
 from .course import Course, Module
 from .errors import BadRequest
-from .kit import Files
 from .live import REFERENCE
 
 SECONDS = 300  # for one command
@@ -42,14 +41,6 @@ def prove(course: Course, modules: list[Module], files: Files, say: Say) -> None
         if done.returncode:
             raise BadRequest(f"The kit's own tests fail, nothing was written:\n{done.stdout[-2000:]}")
         say("the kit's own tests pass in a fresh environment")
-
-
-def write_files(folder: Path, files: Files) -> None:
-    """Write path → contents below a folder."""
-    for path, contents in files.items():
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(contents)
 
 
 def set_up(kit: Path, files: Files) -> Path:

@@ -4,13 +4,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from .archive import zip_files
+from .archive import Files, write_files, zip_files
 from .course import Course
 from .errors import BadRequest
 from .freeze import SEEDS, freeze
-from .kit import MANIFEST, Files, kit_files, modules_until
+from .kit import MANIFEST, kit_files, modules_until
 from .leaks import refuse_leaks
-from .proof import Say, prove, write_files
+from .proof import Say, prove
 from .record import write_bytes
 from .session import open_session
 from .stubs import write_stubs

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from grader.archive import write_files
 from grader.collect import Submission
 from grader.course import Course, Module, load_course
 from grader.freeze import freeze
 from grader.grade import Options, grade
 from grader.kit import kit_files, modules_until
-from grader.proof import write_files
 from grader.record import SubmissionRecord
 from grader.session import Session, open_session
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from grader.archive import unzip_files, zip_files
+from grader.archive import Files, unzip_files, zip_files
 from grader.course import Course
 from grader.errors import BadRequest
-from grader.kit import Files, cut_course, kit_files, modules_until
+from grader.kit import cut_course, kit_files, modules_until
 from grader.leaks import find_leaks, refuse_leaks
 from grader.release import release, write_kit
 from grader.wheel import build_wheel
@@ -64,10 +64,11 @@ def test_course_is_cut_to_the_modules_and_without_what_is_hidden(tmp_path: Path,
     (tmp_path / "course.toml").write_text(text, encoding="utf-8")
     cut = cut_course(tmp_path, [course.module("attention")])
     data = tomllib.loads(cut)
-    assert set(data) == {"title", "limits", "modules"}
+    assert set(data) == {"title", "limits", "policy", "modules"}
     assert set(data["modules"]) == {"attention"}
     assert "Ada Example" not in cut
     assert "later" not in cut
+    assert "manual_seed" not in cut
     assert "# one row of a check" in cut
 
 
@@ -97,6 +98,7 @@ def test_nothing_secret_is_in_a_kit(course: Course, files: Files) -> None:
         ("tests/mutants/attention.toml", "", "tests/mutants/attention.toml itself"),
         ("reference/attention.py", "", "reference/attention.py itself"),
         ("a.txt", "check_softmax_values = [{ shape = [3, 2, 4, 6], dim = 2 }, { shape = [7], dim = 0 }]", "hidden_att"),
+        ("a.html", "<b>exps</b> = torch.<i>exp</i>(wide - wide.amax(dim=dim, keepdim=True))", "reference/attention.py"),
         ("a.txt", "check_softmax_values[hidden-1]", "names a hidden row"),
         ("a.txt", "exps = torch.exp(wide - wide.max())", "the mutant softmax_global_max"),
         ("a.txt", "asked by Ada Example", "a private word of course.toml"),
