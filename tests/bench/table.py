@@ -15,6 +15,7 @@ def show(name: str, facts: Facts) -> None:
         "single": _single,
         "start_up": _start_up,
         "where": _where,
+        "training": _training,
     }[name](facts)
     print("\n".join(lines), end="\n\n", flush=True)
 
@@ -84,6 +85,19 @@ def _where(facts: Facts) -> list[str]:
     for name, row in facts["rows"].items():
         before, whole = row["before_first_record"], row["whole"]
         lines += _row(name, before, whole - before, 100 * whole / facts["cpu_seconds"])
+    return lines
+
+
+def _training(facts: Facts) -> list[str]:
+    if "note" in facts:
+        return [f"6. Training a GPT: {facts['note']}"]
+    lines = [
+        f"6. Training a GPT of {facts['parameters']:,} parameters ({facts['shape']}, AdamW, one thread);"
+        f" median of {facts['rounds']} rounds, in turns",
+        *_row("", "tokens a second", "ratio"),
+    ]
+    for name, speed in facts["median"].items():
+        lines += _row(name, speed, facts["ratio"][name])
     return lines
 
 
