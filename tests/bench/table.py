@@ -16,6 +16,7 @@ def show(name: str, facts: Facts) -> None:
         "start_up": _start_up,
         "where": _where,
         "saving": _saving,
+        "training": _training,
     }[name](facts)
     print("\n".join(lines), end="\n\n", flush=True)
 
@@ -95,6 +96,19 @@ def _saving(facts: Facts) -> list[str]:
         *_row("grader check --watch", facts["median"], facts["worst"], facts["cold"]),
         *_row("plain pytest, every time from cold", facts["rival_median"], max(facts["rival_seconds"]), ""),
     ]
+
+
+def _training(facts: Facts) -> list[str]:
+    if "note" in facts:
+        return [f"7. Training a GPT: {facts['note']}"]
+    lines = [
+        f"7. Training a GPT of {facts['parameters']:,} parameters ({facts['shape']}, AdamW, one thread);"
+        f" median of {facts['rounds']} rounds, in turns",
+        *_row("", "tokens a second", "ratio"),
+    ]
+    for name, speed in facts["median"].items():
+        lines += _row(name, speed, facts["ratio"][name])
+    return lines
 
 
 def _row(name: str, *cells: float | str) -> list[str]:
