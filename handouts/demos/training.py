@@ -35,7 +35,7 @@ from torch import Tensor, nn
 HERE = Path(__file__).resolve().parent
 ASSIGNMENTS = HERE.parents[1] / "assignments"
 END_OF_TEXT = "<|endoftext|>"
-BEGINNINGS = ("The ", "Return a ")
+BEGINNINGS = ("Return the number of", "If the file is")
 
 Say = Callable[[str], None]
 Record = dict[str, float]
@@ -297,7 +297,7 @@ def stop_on_interrupt(say: Say) -> Iterator[threading.Event]:
 
 def write(gpt: Any, model: nn.Module, data: Data, plan: Plan, beginning: str) -> str:
     """A text of the model's own, in one line; the same draws each time, so that only the model makes a difference."""
-    start = torch.tensor([[data.separator_id, *data.tokenizer.encode(beginning.rstrip())]])
+    start = torch.tensor([[data.separator_id, *data.tokenizer.encode(beginning)]])
     generator = torch.Generator().manual_seed(3)
     options = {"temperature": 0.8, "top_k": 40, "stop": data.separator_id, "generator": generator}
     token_ids = gpt.generate(model, start, plan.sample_tokens, **options)[0].tolist()

@@ -115,7 +115,7 @@ def test_run_ends_with_a_text_a_table_and_a_picture(impl: types.ModuleType, tmp_
         "  step 6",
     ]
     assert sum("bits a byte" in line and "tokens/s" in line for line in lines) == 3
-    assert sum(line.startswith("  “The") for line in lines) == 1
+    assert sum(line.startswith("  “Return the number of") for line in lines) == 1
 
 
 def test_run_gives_the_same_numbers_again(tmp_path: Path) -> None:
