@@ -37,8 +37,8 @@ lint: $(READY)  ## format, style, types, stubs up to date, every mutant applies
 stubs: $(READY)  ## write assignments/ anew from reference/
 	@$(BIN)/grader stubs
 
-demo: $(READY)  ## show what the finished module can do
-	@$(BIN)/grader demo attention --impl assignments/given/attention.py
+demo: $(READY)  ## the whole chain, from attention to a tuned model that answers (about a quarter of an hour)
+	@$(BIN)/grader demo all --impl reference
 
 attacks: $(READY)  ## grade the hostile class at every isolation level
 	@$(BIN)/python scripts/attacks.py
