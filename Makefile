@@ -43,8 +43,9 @@ demo: $(READY)  ## show what the finished module can do
 attacks: $(READY)  ## grade the hostile class at every isolation level
 	@$(BIN)/python scripts/attacks.py
 
-bench: $(READY)  ## time the grader beside plain pytest
+bench: $(READY)  ## time the grader beside plain pytest, and the tokenizer beside Rust
 	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench.bpe
 
 clean:  ## remove the environment, results and caches
 	rm -rf $(VENV) $(RESULTS) .pytest_cache .mypy_cache .ruff_cache *.egg-info
