@@ -46,8 +46,9 @@ attacks: $(READY)  ## grade the hostile class at every isolation level
 handouts: $(READY)  ## build the site of the course into site/
 	@$(BIN)/grader handouts -o site
 
-bench: $(READY)  ## time the grader beside plain pytest
+bench: $(READY)  ## time the grader beside plain pytest, and the tokenizer beside Rust
 	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench.bpe
 
 release: $(READY)  ## make the students' kit in dist/, and prove it
 	@$(BIN)/grader release $(if $(WEEK),--week $(WEEK))
