@@ -53,7 +53,8 @@ class Plan:
     alpha: float = 32.0
     tune_steps: int = 500
     tune_lr: float = 4e-3
-    replay: float = 0.25  # share of old text
+    replay: float = 0.25  # share of old text among the examples
+    replay_window: int = 48  # tokens of such an example: all are targets, and an answer has few
     questions: int = 24  # of each kind that are asked
     summaries: int = 10
     threads: int = 2
@@ -208,8 +209,9 @@ def tune(world: World, base: nn.Module, replay: float, say: Say) -> nn.Module:
     impl.apply_lora(model, LAYERS, plan.rank, plan.alpha, generator=generator)
     groups = world.training.parameter_groups(model, 0.0)
     optimizer = world.training.AdamW(groups, lr=plan.tune_lr, betas=(0.9, 0.95))
-    last = len(world.old) - plan.window
-    windows = [(world.old[i : i + plan.window].tolist(), [True] * plan.window) for i in range(0, last, plan.window)]
+    size = plan.replay_window
+    starts = range(0, len(world.old) - size, size)
+    windows = [(world.old[start : start + size].tolist(), [True] * size) for start in starts]
     mixed = impl.mix_datasets([world.chats, windows], [1 - replay, replay], generator)
     started, losses = time.perf_counter(), [0.0]
     for step in range(plan.tune_steps):
