@@ -35,15 +35,14 @@ class Secret:
     origin: str
 
 
-def find_leaks(course: Course, modules: list[Module], files: Files) -> list[str]:
+def find_leaks(known: list[Secret], files: Files) -> list[str]:
     """Which file holds which secret."""
-    known = secrets(course, modules)
     return [leak for path, contents in sorted(files.items()) for leak in _leaks(path, contents, known)]
 
 
-def refuse_leaks(course: Course, modules: list[Module], files: Files) -> None:
+def refuse_leaks(known: list[Secret], files: Files) -> None:
     """Raise BadRequest if something secret is in the kit."""
-    found = find_leaks(course, modules, files)
+    found = find_leaks(known, files)
     if found:
         rest = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise BadRequest(f"This kit would give away: {'; '.join(found[:SHOWN])}{rest}. Nothing was written.")
@@ -55,11 +54,15 @@ def secrets(course: Course, modules: list[Module]) -> list[Secret]:
     public = _public(course, last)
     allowed = {squeezed(line) for line in course.public}
     found: dict[str, str] = {}
+    looked_at = set(allowed)  # a mutant has nearly all its lines from the reference
     for text, origin in _texts(course, last):
         for number, line in enumerate(text.splitlines(), 1):
             bare = squeezed(line)
-            if len(bare) >= SHORTEST and bare not in public and bare not in allowed and not TELLS_NOTHING.match(line):
-                found.setdefault(bare, f"{origin}, line {number}")
+            if len(bare) < SHORTEST or bare in looked_at:
+                continue
+            looked_at.add(bare)
+            if bare not in public and not TELLS_NOTHING.match(line):
+                found[bare] = f"{origin}, line {number}"
     plain = {squeezed(word): "a private word of course.toml" for word in course.private}
     plain[squeezed(str(course.root))] = "the folder of the checkout"
     return [Secret(text, origin) for text, origin in (found | plain).items()]

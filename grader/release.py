@@ -9,7 +9,7 @@ from .course import Course
 from .errors import BadRequest
 from .freeze import SEEDS, freeze
 from .kit import MANIFEST, kit_files, modules_until
-from .leaks import refuse_leaks
+from .leaks import refuse_leaks, secrets
 from .proof import Say, prove
 from .record import write_bytes
 from .session import open_session
@@ -35,7 +35,7 @@ def release(course: Course, week: int | None, out: Path, say: Say, seeds: Sequen
             frozen[module.name] = freeze(session, seeds)
         say(f"{module.name}: froze the public checks for the seeds {', '.join(map(str, seeds))}")
     files = kit_files(course, modules, frozen)
-    refuse_leaks(course, modules, files)
+    refuse_leaks(secrets(course, modules), files)
     say(f"{len(files)} files, nothing secret in them")
     prove(course, modules, files, say)
     return write_kit(files, out)

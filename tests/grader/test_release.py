@@ -13,7 +13,7 @@ from grader.archive import Files, unzip_files, zip_files
 from grader.course import Course
 from grader.errors import BadRequest
 from grader.kit import cut_course, kit_files, modules_until
-from grader.leaks import find_leaks, refuse_leaks
+from grader.leaks import Secret, find_leaks, refuse_leaks, secrets
 from grader.release import release, write_kit
 from grader.wheel import build_wheel
 
@@ -21,10 +21,15 @@ ROOT = Path(__file__).resolve().parents[2]
 NO_TENSORS = (b"", b"{}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def files(course: Course) -> Files:
     modules = modules_until(course, 1)
     return kit_files(course, modules, {module.name: NO_TENSORS for module in modules})
+
+
+@pytest.fixture(scope="module")
+def known(course: Course) -> list[Secret]:
+    return secrets(replace(course, private=("Ada Example",)), modules_until(course, 1))
 
 
 def test_kit_of_a_week_holds_its_stubs_and_given_of_earlier_weeks_only(files: Files) -> None:
@@ -77,8 +82,11 @@ def test_week_before_the_first_is_refused(course: Course) -> None:
         modules_until(course, 0)
 
 
-def test_nothing_secret_is_in_a_kit(course: Course, files: Files) -> None:
-    assert find_leaks(course, modules_until(course, 1), files) == []
+@pytest.mark.parametrize("week", [1, 6])
+def test_nothing_secret_is_in_a_kit(course: Course, week: int) -> None:
+    modules = modules_until(course, week)
+    files = kit_files(course, modules, {module.name: NO_TENSORS for module in modules})
+    assert find_leaks(secrets(course, modules), files) == []
 
 
 @pytest.mark.parametrize(
@@ -105,20 +113,19 @@ def test_nothing_secret_is_in_a_kit(course: Course, files: Files) -> None:
         ("a.txt", f"made in {ROOT}", "the folder of the checkout"),
     ],
 )
-def test_planted_secret_is_found(course: Course, files: Files, path: str, text: str, says: str) -> None:
-    course = replace(course, private=("Ada Example",))
+def test_planted_secret_is_found(known: list[Secret], files: Files, path: str, text: str, says: str) -> None:
     with pytest.raises(BadRequest, match="This kit would give away: ") as caught:
-        refuse_leaks(course, modules_until(course, 1), {**files, path: text.encode()})
+        refuse_leaks(known, {**files, path: text.encode()})
     assert says in str(caught.value)
     assert "Nothing was written" in str(caught.value)
 
 
-def test_secret_inside_the_wheel_is_found(course: Course, files: Files) -> None:
+def test_secret_inside_the_wheel_is_found(known: list[Secret], files: Files) -> None:
     [wheel] = [path for path in files if path.endswith(".whl")]
     inside = unzip_files(files[wheel])
     inside["grader/notes.py"] = (ROOT / "reference" / "attention.py").read_bytes()
     with pytest.raises(BadRequest, match=r"\.whl/grader/notes.py holds reference/attention.py"):
-        refuse_leaks(course, modules_until(course, 1), {**files, wheel: zip_files(inside)})
+        refuse_leaks(known, {**files, wheel: zip_files(inside)})
 
 
 def test_wheel_says_what_pip_needs(tmp_path: Path) -> None:
