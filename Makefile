@@ -37,8 +37,8 @@ lint: $(READY)  ## format, style, types, stubs up to date, every mutant applies
 stubs: $(READY)  ## write assignments/ anew from reference/
 	@$(BIN)/grader stubs
 
-demo: $(READY)  ## show what the finished module can do
-	@$(BIN)/grader demo attention --impl assignments/given/attention.py
+demo: $(READY)  ## the whole chain, from attention to a tuned model that answers (about a quarter of an hour)
+	@$(BIN)/grader demo all --impl reference
 
 attacks: $(READY)  ## grade the hostile class at every isolation level
 	@$(BIN)/python scripts/attacks.py
@@ -46,8 +46,9 @@ attacks: $(READY)  ## grade the hostile class at every isolation level
 handouts: $(READY)  ## build the site of the course into site/
 	@$(BIN)/grader handouts -o site
 
-bench: $(READY)  ## time the grader beside plain pytest
+bench: $(READY)  ## time the grader beside plain pytest, and the tokenizer beside Rust
 	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench.bpe
 
 release: $(READY)  ## make the students' kit in dist/, and prove it
 	@$(BIN)/grader release $(if $(WEEK),--week $(WEEK))

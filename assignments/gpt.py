@@ -29,12 +29,7 @@ class Embedding(nn.Module):
     """
 
     def __init__(self, vocab_size: int, d_model: int) -> None:
-        """Register `weight` as a parameter.
-
-        Args:
-            vocab_size: number of rows.
-            d_model: size of a row.
-        """
+        """Register `weight`, vocab_size rows of d_model numbers, as a parameter."""
         raise NotImplementedError("Task 3.1: Embedding.__init__")
 
     def forward(self, token_ids: Int[Tensor, "..."]) -> Float[Tensor, "... d_model"]:
@@ -60,8 +55,7 @@ class GPT(nn.Module):
         norm_f: LayerNorm(d_model), after the last block.
         lm_head: Linear(d_model, vocab_size) without bias. With tie_weights its weight is the very Parameter of
             token_embedding, so that one table reads and writes and the state dict holds it under both names.
-    Attributes:
-        context_length: the longest seq_len.
+    The attribute context_length is the longest seq_len.
     Source: Radford et al. 2019, section 2.3, and the published GPT-2; tying: Press and Wolf 2017. Task 3.2.
     """
 
@@ -136,8 +130,7 @@ def init_weights(model: nn.Module, generator: torch.Generator | None = None) -> 
 
     Args:
         model: a GPT. Its parameters are set in place and stay the same Parameter objects; a shared one stays shared.
-        generator: what the values are drawn from, and nothing else; torch's default one if None. Which draw goes to
-            which entry is left open: the moments are checked.
+        generator: the only source of the values, torch's default one if None. Which draw goes where is left open.
     Source: Radford et al. 2019, section 2.3, and the published code of GPT-2. Task 3.4.
     """
     raise NotImplementedError("Task 3.4: init_weights")
@@ -160,8 +153,7 @@ def count_parameters(model: nn.Module, non_embedding: bool = False) -> int:
 def apply_temperature(logits: Float[Tensor, "... vocab_size"], temperature: float) -> Float[Tensor, "... vocab_size"]:
     """logits / temperature: below 1 the likely tokens become likelier, above 1 the others do.
 
-    At temperature 0, the limit, the largest logit keeps its value and the others become -inf; of equal largest ones
-    only the lowest id is kept.
+    At 0, the limit, the largest logit (of equal ones that of the lowest id) keeps its value; the others become -inf.
 
     Args:
         logits: (..., vocab_size), any float dtype.
@@ -273,17 +265,16 @@ def load_gpt2_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> Non
         h.i.attn.c_attn                    → q_proj, k_proj and v_proj of attention, side by side in this order
         h.i.attn.c_proj                    → attention.out_proj
         h.i.mlp.c_fc, h.i.mlp.c_proj       → up_proj and down_proj of feed_forward
-    The four weights that begin with c_ are stored as (d_in, d_out), the transpose of ours: c_attn.weight is
-    (d_model, 3 d_model) and its bias (3 d_model,). h.i.attn.bias and h.i.attn.masked_bias are masks and no weights:
-    they may be there and are left out.
+    Weights that begin with c_ are stored as (d_in, d_out), the transpose of ours: c_attn.weight is (d_model, 3 d_model)
+    and its bias (3 d_model,). h.i.attn.bias and h.i.attn.masked_bias may be there: they are masks and are left out.
 
     Args:
         model: a GPT of the checkpoint's sizes. Its parameters stay the same Parameter objects, in their own dtype and
             on their own device, and share no memory with the checkpoint; a tied lm_head stays tied.
         state_dict: name → tensor. Without lm_head.weight, an untied lm_head gets the token embedding.
     Raises:
-        ValueError: state_dict lacks a tensor, has one that the model has no place for, or one of another shape; or it
-            holds an lm_head.weight other than wte.weight and the model is tied.
+        ValueError: state_dict lacks a tensor, has one too many or one of another shape, or has an lm_head.weight other
+            than wte.weight and the model is tied.
     Source: Radford et al. 2019, and the published checkpoints of GPT-2. Task 3.11.
     """
     raise NotImplementedError("Task 3.11: load_gpt2_weights")

@@ -211,12 +211,16 @@ def demo(
     impl: Annotated[Path | None, typer.Option(help="Your file or folder, assignments/ by default.")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the pictures go.")] = Path("results/demo"),
 ) -> None:
-    """Show what the finished module can do."""
+    """Show what the finished module can do; with `all`, the whole chain from attention to a tuned model."""
     from .course import find_root, load_course
-    from .demo import run_demo
+    from .demo import run_all, run_demo
 
     course = load_course(find_root())
-    for picture in run_demo(course, course.module(module), impl, out, typer.echo):
+    if module == "all":
+        pictures = run_all(course, impl, out, typer.echo)
+    else:
+        pictures = run_demo(course, course.module(module), impl, out, typer.echo)
+    for picture in pictures:
         typer.echo(f"wrote {picture}")
 
 

@@ -2,22 +2,59 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from . import loading
-from .assemble import assemble
+from .assemble import GIVEN_FOLDER
 from .collect import collect
 from .course import Course, Module
 from .errors import BadRequest
+from .text import one_line
+
+Say = Callable[[str], None]
 
 
-def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: Callable[[str], None]) -> list[Path]:
+def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: Say) -> list[Path]:
     """Load the implementation and hand it to the demo; the pictures it wrote.
 
     The demo runs the file in this process: it is for one's own work, not for a stranger's.
     """
+    return _run(course, module, _files(course, module, impl), out, say)
+
+
+def run_all(course: Course, impl: Path | None, out: Path, say: Say) -> list[Path]:
+    """Every demo in the order of the course, on one person's files; what is not right is named, and given instead."""
+    files = {}
+    for module in course.modules.values():
+        source, why = _checked(course, module, impl or course.root / "assignments")
+        say(f"{module.name}: your own" if not why else f"{module.name}: the given one, since {module.name}.py {why}")
+        files[f"{module.name}.py"] = course.source(GIVEN_FOLDER, module.name) if why else source
+    pictures = []
+    for module in course.modules.values():
+        say(f"\n{module.week}. {module.title}")
+        pictures += _run(course, module, files, out, say)
+    return pictures
+
+
+def _checked(course: Course, module: Module, folder: Path) -> tuple[str, str]:
+    """The source of a module that somebody wrote, and why it cannot be used."""
+    from .grade import Options, grade
+    from .session import open_session
+
+    [submission] = collect(folder / f"{module.name}.py", module.name)
+    if submission.problem:
+        return "", submission.problem
+    with open_session(course, module, seed=0) as session:
+        record = grade(session, submission, "", Options(ban=False))
+    wrong = dict.fromkeys(check.task for check in record.checks if check.status != "passed")
+    if record.problem:
+        return "", f"cannot be imported: {one_line(record.problem)}"
+    return submission.files[f"{module.name}.py"], f"is not right yet in {', '.join(wrong)}" if wrong else ""
+
+
+def _run(course: Course, module: Module, files: Mapping[str, str], out: Path, say: Say) -> list[Path]:
     script = course.root / "handouts" / "demos" / f"{module.name}.py"
     if not script.is_file():
         raise BadRequest(f"There is no demo for {module.name}: {script} does not exist.")
@@ -27,7 +64,6 @@ def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: 
     demo = importlib.util.module_from_spec(spec)
     with _searched_first(script.parent):
         spec.loader.exec_module(demo)
-    files = _files(course, module, impl)
     out.mkdir(parents=True, exist_ok=True)
     try:
         pictures: list[Path] = demo.run(loading.load(files, module.name), out, say)
@@ -50,8 +86,10 @@ def _searched_first(folder: Path) -> Iterator[None]:
 
 
 def _files(course: Course, module: Module, impl: Path | None) -> dict[str, str]:
-    found = collect(impl or course.root / "assignments" / f"{module.name}.py", module.name, module.upstream)
+    """The module's file with all that lies beside it of the weeks before, and given ones for what does not."""
+    names = [name for name, other in course.modules.items() if other.week < module.week]
+    found = collect(impl or course.root / "assignments" / f"{module.name}.py", module.name, names)
     if len(found) != 1 or found[0].problem:
         why = found[0].problem or f"{len(found)} submissions; the demo takes one"
         raise BadRequest(f"{impl or 'assignments'}: {why}")
-    return assemble(course, module, found[0].files, upstream="own")
+    return {f"{name}.py": course.source(GIVEN_FOLDER, name) for name in names} | found[0].files

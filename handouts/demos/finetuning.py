@@ -26,7 +26,6 @@ import torch
 from torch import nn
 
 HANDOUTS = Path(__file__).resolve().parents[1]
-GIVEN = HANDOUTS.parent / "assignments" / "given"
 END = "<|endoftext|>"
 SPECIALS = ("<|system|>", "<|user|>", "<|assistant|>", END)
 LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "up_proj", "down_proj")
@@ -54,7 +53,8 @@ class Plan:
     alpha: float = 32.0
     tune_steps: int = 500
     tune_lr: float = 4e-3
-    replay: float = 0.25  # share of old text
+    replay: float = 0.25  # share of old text among the examples
+    replay_window: int = 48  # tokens of such an example: all are targets, and an answer has few
     questions: int = 24  # of each kind that are asked
     summaries: int = 10
     threads: int = 2
@@ -137,7 +137,8 @@ def rehearse(impl: types.ModuleType) -> None:
 
 def prepare(impl: types.ModuleType, folder: Path, plan: Plan, say: Say) -> World:
     """The tokenizer, the old text as ids, and the records as chats."""
-    gpt, bpe, training = (earlier(impl, name, works, say) for name, works in EARLIER.items())
+    earlier = load_file(Path(__file__).with_name("parts.py")).earlier
+    gpt, bpe, training = (earlier(impl, name, say) for name in ("gpt", "tokenizer", "training"))
     records = load_file(Path(__file__).with_name("records.py"))
     paths = records.write(folder / "records", HANDOUTS)
     made = {name: examples_of(impl, name, path) for name, path in paths.items()}
@@ -167,54 +168,6 @@ def old_text() -> str:
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name] for name in sorted(topics))
-
-
-def earlier(impl: types.ModuleType, name: str, works: Callable[[types.ModuleType], object], say: Say) -> Any:
-    """An earlier module: the one beside impl if it works, else the given one."""
-    try:
-        module = importlib.import_module(f"{impl.__package__}.{name}")
-        works(module)
-    except Exception as error:
-        why = "is not done yet" if isinstance(error, NotImplementedError) else f"fails ({error!r:.60})"
-        say(f"{name}: the given one, since yours {why}.")
-        return load_package("demo_given", GIVEN)(name)
-    return module
-
-
-def try_gpt(gpt: types.ModuleType) -> None:
-    """Raise what a tiny model raises."""
-    model = gpt.GPT(9, 4, 8, 2, 1)
-    gpt.init_weights(model, torch.Generator().manual_seed(0))
-    gpt.generate(model, torch.tensor([[1, 2]]), 2, temperature=0.0)
-
-
-def try_tokenizer(bpe: types.ModuleType) -> None:
-    """Raise what a tiny tokenizer raises, or if a text does not come back."""
-    tokenizer = bpe.Tokenizer(*bpe.train_bpe("a cat, a bat", 265, SPECIALS), SPECIALS)
-    back = tokenizer.decode(tokenizer.encode(f"a cat{END}"))
-    if back != f"a cat{END}":
-        raise ValueError(f"'a cat{END}' comes back as {back!r}")
-
-
-def try_training(training: types.ModuleType) -> None:
-    """Raise what one step of a tiny model raises."""
-    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5))
-    config = training.TrainConfig(total_steps=1, batch=2, seq_len=3, max_lr=0.1, min_lr=0.1, warmup_steps=0)
-    training.train(model, np.arange(20) % 5, np.arange(20) % 5, config)
-
-
-EARLIER = {"gpt": try_gpt, "tokenizer": try_tokenizer, "training": try_training}
-
-
-def load_package(name: str, folder: Path) -> Callable[[str], types.ModuleType]:
-    """A function that imports modules of a folder as those of a package called `name`."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
-        assert spec is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-    return lambda module: importlib.import_module(f"{name}.{module}")
 
 
 def load_file(path: Path) -> types.ModuleType:
@@ -256,8 +209,9 @@ def tune(world: World, base: nn.Module, replay: float, say: Say) -> nn.Module:
     impl.apply_lora(model, LAYERS, plan.rank, plan.alpha, generator=generator)
     groups = world.training.parameter_groups(model, 0.0)
     optimizer = world.training.AdamW(groups, lr=plan.tune_lr, betas=(0.9, 0.95))
-    last = len(world.old) - plan.window
-    windows = [(world.old[i : i + plan.window].tolist(), [True] * plan.window) for i in range(0, last, plan.window)]
+    size = plan.replay_window
+    starts = range(0, len(world.old) - size, size)
+    windows = [(world.old[start : start + size].tolist(), [True] * size) for start in starts]
     mixed = impl.mix_datasets([world.chats, windows], [1 - replay, replay], generator)
     started, losses = time.perf_counter(), [0.0]
     for step in range(plan.tune_steps):

@@ -29,8 +29,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "top_k 5": {"top_k": 5},
     "top_p 0.8": {"top_p": 0.8},
 }
-PROMPTS = {True: "The value of the ", False: "The best way to understand a language model is to"}  # of bytes or not
+PROMPTS = {True: "The value of the e", False: "The best way to understand a language model is to"}  # of bytes or not
 NEW_TOKENS = {True: 240, False: 50}
+HEAD_DIM = 64
 SHOWN = 12  # bars in a panel of the picture
 AGREES = 1e-3  # times the largest logit
 
@@ -52,7 +53,11 @@ def run(impl: types.ModuleType, folder: Path, say: Say, new_tokens: int | None =
     folder.mkdir(parents=True, exist_ok=True)
     source, threads = beside("gpt_weights"), torch.get_num_threads()
     with untouched_state():
-        weights = source.find(say, options.pop("plan", source.Plan()), **options)
+        rehearse(impl, source)
+        try:
+            weights = source.find(say, options.pop("plan", source.Plan()), **options)
+        except FileNotFoundError as error:
+            raise SystemExit(str(error)) from None
         sizes = weights.sizes()
         of_bytes = sizes["vocab_size"] == 256
         torch.set_num_threads(1 if of_bytes else threads)  # a small model is no faster on two
@@ -90,6 +95,14 @@ def untouched_state() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def rehearse(impl: types.ModuleType, source: types.ModuleType) -> None:
+    """Everything once on a tiny model: what is not written yet shows before anything is fetched or trained."""
+    state = source.published(source.given_gpt().GPT(256, 4, HEAD_DIM, 1, 1))
+    model = load(impl, source.Weights("", state, list, str))
+    impl.count_parameters(model)
+    impl.generate(model, torch.zeros(1, 2, dtype=torch.int64), 1, top_k=3, top_p=0.5)
 
 
 def load(impl: types.ModuleType, weights: Any, say: Say | None = None) -> nn.Module:

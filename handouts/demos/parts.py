@@ -1,4 +1,4 @@
-"""The GPT and the tokenizer of a demo: the student's own where they work, else the given ones."""
+"""The earlier modules of a demo: the ones beside the module it is given, where they work, else the given ones."""
 
 import importlib
 import importlib.util
@@ -8,25 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 END_OF_TEXT = "<|endoftext|>"
+GIVEN = Path(__file__).resolve().parents[2] / "assignments" / "given"
 
 
-def parts(assignments: Path, say: Callable[[str], None]) -> tuple[types.ModuleType, types.ModuleType]:
-    """gpt and tokenizer: the student's own where they work, else given."""
-    own, given = load_package("demo_own", assignments), load_package("demo_given", assignments / "given")
-    found = []
-    for name, works in (("gpt", gpt_works), ("tokenizer", tokenizer_works)):
-        try:
-            module = own(name)
-            works(module)
-            say(f"{name}: your own, assignments/{name}.py")
-        except Exception as error:
-            why = "is not done yet" if isinstance(error, NotImplementedError) else f"fails ({error!r:.60})"
-            module = given(name)
-            say(f"{name}: the given one, since assignments/{name}.py {why}")
-        found.append(module)
-    return found[0], found[1]
+def earlier(impl: types.ModuleType, name: str, say: Callable[[str], None]) -> types.ModuleType:
+    """gpt, tokenizer or training as it stands in the package of `impl` if it works there, else the given one."""
+    try:
+        module = importlib.import_module(f"{impl.__package__}.{name}")
+        WORKS[name](module)
+    except Exception as error:
+        why = "is not done yet" if isinstance(error, NotImplementedError) else f"fails ({error!r:.60})"
+        say(f"{name}: the given one, since {name}.py {why}.")
+        return load_package("demo_given", GIVEN)(name)
+    return module
 
 
 def gpt_works(gpt: types.ModuleType) -> None:
@@ -40,19 +37,29 @@ def gpt_works(gpt: types.ModuleType) -> None:
 def tokenizer_works(bpe: types.ModuleType) -> None:
     """Raise what a tiny tokenizer raises, or if a text does not come back."""
     tokenizer = bpe.Tokenizer(*bpe.train_bpe("a cat, a bat", 258, [END_OF_TEXT]), [END_OF_TEXT])
-    back = tokenizer.decode(tokenizer.encode("a cat"))
-    if back != "a cat":
-        raise ValueError(f"'a cat' comes back as {back!r}")
+    text = f"a cat{END_OF_TEXT}"
+    back = tokenizer.decode(tokenizer.encode(text))
+    if back != text:
+        raise ValueError(f"{text!r} comes back as {back!r}")
+
+
+def training_works(training: types.ModuleType) -> None:
+    """Raise what one step of a tiny model raises."""
+    model, tokens = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5)), torch.arange(20).numpy() % 5
+    config = training.TrainConfig(total_steps=1, batch=2, seq_len=3, max_lr=0.1, min_lr=0.1, warmup_steps=0)
+    training.train(model, tokens, tokens, config)
+
+
+WORKS = {"gpt": gpt_works, "tokenizer": tokenizer_works, "training": training_works}
 
 
 def load_package(name: str, folder: Path) -> Callable[[str], types.ModuleType]:
     """A function that imports modules of a folder as those of a package called `name`."""
-    for known in [known for known in sys.modules if known == name or known.startswith(f"{name}.")]:
-        del sys.modules[known]
-    file = folder / "__init__.py"
-    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(folder)])
-    assert spec is not None
-    assert spec.loader is not None
-    package = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(package)
+    if name not in sys.modules:
+        file = folder / "__init__.py"
+        spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=[str(folder)])
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
     return lambda module: importlib.import_module(f"{name}.{module}")

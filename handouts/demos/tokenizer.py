@@ -44,6 +44,7 @@ def run(impl: types.ModuleType, folder: Path, say: Say, sizes: tuple[int, ...] =
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokens.png").unlink(missing_ok=True)  # what an earlier run left would tell a lie
+    cut(impl, *impl.train_bpe("a b", 257), 257)  # what is not written yet is told before the corpus is read
     text = text or corpus.text()
     if not sizes:
         text, sizes = affordable(impl, text, say)

@@ -1,7 +1,7 @@
 """The payoff of module 5: a loop of your own trains a tokenizer and a GPT on English, in at most five minutes.
 
-`run` works with any module that has the tasks of the training module. The GPT and the tokenizer are your own, if
-assignments/gpt.py and assignments/tokenizer.py are done, and given ones if not. The text is what every Python brings
+`run` works with any module that has the tasks of the training module. The GPT and the tokenizer are the ones
+beside it, if they are done, and given ones if not. The text is what every Python brings
 along. A twentieth of it is kept apart, in blocks of neighbours, since docstrings of one file resemble each other; on
 that the model is compared with single tokens, 5-grams and gzip, in bits a byte.
 
@@ -33,7 +33,6 @@ import torch
 from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parent
-ASSIGNMENTS = HERE.parents[1] / "assignments"
 END_OF_TEXT = "<|endoftext|>"
 BEGINNINGS = ("Return the number of", "If the file is")
 
@@ -98,7 +97,7 @@ def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None
         shutil.rmtree(kept)
         kept.mkdir()
     with untouched_state():
-        gpt, bpe = beside("parts").parts(ASSIGNMENTS, say)
+        gpt, bpe = (beside("parts").earlier(impl, name, say) for name in ("gpt", "tokenizer"))
         data = prepare_data(bpe, kept, plan, say)
         model = make_model(gpt, plan)
         config = configure(impl, model, data, kept, plan, say)

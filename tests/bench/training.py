@@ -31,19 +31,7 @@ def compete(rounds: int) -> Facts:
     from reference import gpt as reference
 
     torch.set_num_threads(1)  # two wait for each other where the machine has other work
-    theirs = transformers.GPT2LMHeadModel(
-        transformers.GPT2Config(
-            vocab_size=VOCAB_SIZE,
-            n_positions=CONTEXT_LENGTH,
-            n_embd=D_MODEL,
-            n_head=N_HEADS,
-            n_layer=N_LAYERS,
-            bos_token_id=0,
-            eos_token_id=0,
-            use_cache=False,
-            **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0),
-        )
-    )
+    theirs = _gpt2(transformers)
     models = [Trained("transformers", _step(theirs, lambda token_ids: theirs(token_ids).logits))]
     state = {name: tensor.clone() for name, tensor in theirs.transformer.state_dict().items()}
     for name, impl in (("given", given), ("reference", reference)):
@@ -70,6 +58,14 @@ def compete(rounds: int) -> Facts:
         "median": middle,
         "ratio": {name: speed / middle["transformers"] for name, speed in middle.items()},
     }
+
+
+def _gpt2(transformers: Any) -> Any:
+    """The rival: GPT-2 without dropout and without a cache."""
+    sizes = {"n_positions": CONTEXT_LENGTH, "n_embd": D_MODEL, "n_head": N_HEADS, "n_layer": N_LAYERS}
+    without = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0) | {"use_cache": False}
+    config = transformers.GPT2Config(vocab_size=VOCAB_SIZE, **sizes, **without, bos_token_id=0, eos_token_id=0)
+    return transformers.GPT2LMHeadModel(config)
 
 
 def _step(model: Any, logits_of: Callable[[Any], Any]) -> Callable[[Any], float]:

@@ -36,8 +36,8 @@ def messages(record: SubmissionRecord, task: str = "softmax") -> str:
         ),
         ("import torhc", "No module named 'torhc': did you mean torch?"),
         (
-            "from .gpt import GPT",
-            "No module named 'assignments.gpt': the course has no module gpt; "
+            "from .llama import GPT",
+            "No module named 'assignments.llama': the course has no module llama; "
             "this is attention, and no module comes before it.",
         ),
     ],

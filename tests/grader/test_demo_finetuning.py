@@ -57,17 +57,6 @@ def test_run_tells_the_whole_story_on_tiny_sizes(tmp_path: Path) -> None:
     assert float(lines[-2].split()[8].rstrip(";")) < 1e-4
 
 
-def test_earlier_module_that_fails_is_replaced_by_the_given_one() -> None:
-    def undone(module: types.ModuleType) -> None:
-        raise NotImplementedError("Task 3.1: Embedding")
-
-    lines: list[str] = []
-    module = DEMO.earlier(given, "gpt", undone, lines.append)
-    assert module.__name__ == "demo_given.gpt"
-    assert lines == ["gpt: the given one, since yours is not done yet."]
-    DEMO.try_gpt(module)
-
-
 def test_unfinished_task_shows_before_anything_is_trained(tmp_path: Path) -> None:
     def unfinished(*_: object) -> None:
         raise NotImplementedError("Task 6.16: bleu")

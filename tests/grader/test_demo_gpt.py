@@ -129,6 +129,28 @@ def test_download_is_kept_whole_or_not_at_all(tmp_path: Path, cache: Path) -> No
     assert SOURCE.find(said.append, TINY, tmp_path, "").sizes()["d_model"] == 64  # found without asking
 
 
+def test_run_goes_on_without_a_network(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(file: Path, say: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(SOURCE, "download", no_network)
+    said: list[str] = []
+    assert SOURCE.find(said.append, TINY, cache, "download").name == "the small model"
+    assert said == ["GPT-2 cannot be had from the network (no route to host), so without it:"]
+
+
+def test_unfinished_task_shows_before_anything_is_trained(tmp_path: Path) -> None:
+    def unfinished(*_: object) -> None:
+        raise NotImplementedError("Task 3.11: load_gpt2_weights")
+
+    impl, cache = altered(load_gpt2_weights=unfinished), tmp_path / "cache"
+    with pytest.raises(NotImplementedError, match=r"Task 3\.11"):
+        DEMO.run(impl, tmp_path, lambda _: None, plan=TINY, cache=cache, wish="")
+    assert not cache.exists()
+    with pytest.raises(SystemExit, match=r"GPT2 names .*absent"):
+        DEMO.run(reference, tmp_path, lambda _: None, plan=TINY, cache=cache, wish=str(tmp_path / "absent"))
+
+
 def test_text_cannot_command_the_terminal() -> None:
     assert DEMO.folded("a\x1b[2Jb\nc") == ["a�[2Jb", "c"]
 

@@ -73,11 +73,13 @@ def test_run_drops_the_picture_of_an_earlier_run_and_lets_an_unfinished_task_thr
     demo: types.ModuleType, tmp_path: Path
 ) -> None:
     def unfinished(*_: object) -> None:
-        raise NotImplementedError("Task 4.6")
+        raise NotImplementedError("Task 4.8")
 
     (tmp_path / "tokens.png").touch()
-    with pytest.raises(NotImplementedError, match=r"Task 4\.6"):
-        demo.run(altered(train_bpe=unfinished), tmp_path, lambda _: None, SIZES, TEXT)
+    lines: list[str] = []
+    with pytest.raises(NotImplementedError, match=r"Task 4\.8"):
+        demo.run(altered(Tokenizer=unfinished), tmp_path, lines.append)
+    assert lines == []
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,6 @@ import math
 import os
 import random
 import re
-import shutil
 import signal
 import struct
 import sys
@@ -177,33 +176,6 @@ def test_run_lets_an_unfinished_task_through_at_once(tmp_path: Path) -> None:
     with pytest.raises(NotImplementedError, match=r"Task 5\.12"):
         run(tmp_path / "new", impl=impl)
     assert not (tmp_path / "new").exists()
-
-
-def folder_of_assignments(folder: Path, **sources: str) -> Path:
-    """assignments/ in which the earlier modules are done, but for the ones with a source of their own."""
-    shutil.copytree(ROOT / "assignments" / "given", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "assignments" / "given", folder / "given", ignore=shutil.ignore_patterns("__pycache__"))
-    for name, source in sources.items():
-        (folder / f"{name}.py").write_text(source, encoding="utf-8")
-    return folder
-
-
-def test_parts_are_the_students_own_where_they_work(tmp_path: Path) -> None:
-    lines: list[str] = []
-    own = folder_of_assignments(tmp_path / "done")
-    gpt, bpe = DEMO.beside("parts").parts(own, lines.append)
-    assert [Path(module.__file__).parent for module in (gpt, bpe)] == [own, own]
-    assert lines == ["gpt: your own, assignments/gpt.py", "tokenizer: your own, assignments/tokenizer.py"]
-
-
-def test_parts_that_do_not_work_are_given(tmp_path: Path) -> None:
-    lines: list[str] = []
-    todo = "class Tokenizer: ...\n\n\ndef train_bpe(*_):\n    raise NotImplementedError"
-    own = folder_of_assignments(tmp_path / "begun", tokenizer=todo, gpt="import nowhere")
-    gpt, bpe = DEMO.beside("parts").parts(own, lines.append)
-    assert [Path(module.__file__).parent for module in (gpt, bpe)] == [own / "given", own / "given"]
-    assert lines[0].startswith("gpt: the given one, since assignments/gpt.py fails (ModuleNotFoundError(")
-    assert lines[1] == "tokenizer: the given one, since assignments/tokenizer.py is not done yet"
 
 
 def by_hand(train: list[int], text: list[int], order: int, vocab_size: int) -> float:

@@ -217,4 +217,4 @@ def test_every_mutant_of_the_course_applies():
         source = course.source("reference", module.name)
         mutants = load_mutants(ROOT / "tests" / "mutants" / f"{module.name}.toml", module)
         assert len({apply(found, source) for found in mutants}) == len(mutants)
-        assert len({found.says for found in mutants}) == len(mutants)
+        assert len({(found.task, found.says) for found in mutants}) == len(mutants)

@@ -106,13 +106,13 @@ def test_old_file_stays_when_the_text_cannot_be_written(tmp_path: Path) -> None:
 def test_old_file_stays_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "grades.csv"
     write_whole(path, "old")
-    write_text = Path.write_text
+    write_bytes = Path.write_bytes
 
-    def half(self: Path, text: str, encoding: str | None = None) -> int:
-        write_text(self, text[:2], encoding=encoding)
+    def half(self: Path, contents: bytes) -> int:
+        write_bytes(self, contents[:2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(BadRequest, match=r"grades\.csv cannot be written: No space left on device\. The same command"):
         write_whole(path, "new text")
     assert path.read_text() == "old"
