@@ -20,7 +20,7 @@ from .errors import BadRequest
 from .live import REFERENCE
 from .mutants import apply, load_mutants
 
-SHORTEST = 20  # characters without white space; a shorter line tells nothing
+SHORTEST = 28  # characters without white space; a shorter line tells nothing
 SHOWN = 10  # leaks in a message
 NO_SUCH_PATH = re.compile(r"(^|/)(hidden_[^/]*|tests/mutants/.*|reference/.*)$")
 TELLS_NOTHING = re.compile(r"\s*(import|from|with|for)\s")

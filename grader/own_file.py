@@ -67,13 +67,17 @@ def whole(session: "Session", submission: Submission) -> SubmissionRecord:
 
 
 def of_task(session: "Session", submission: Submission, task: str) -> SubmissionRecord:
-    """The record of one task: only its rows are run, and not on the student's own earlier files."""
+    """The record of one task, not tried on the student's own earlier files.
+
+    Only its rows are run; a kit without given of its week needs those of the tasks below it to judge it.
+    """
     from .grade import Options, grade
 
     name = f"{session.module.name}.py"
     alone = replace(submission, files={name: submission.files[name]})
-    rows = [row for row in session.rows if row.task == task]
-    return grade(replace(session, rows=rows), alone, submission.digest, Options())
+    record = grade(session.for_task(task), alone, submission.digest, Options())
+    checks = [check for check in record.checks if check.task == task]
+    return replace(record, checks=checks, score=round(sum(check.points for check in checks), 4))
 
 
 def keep(own: Own, record: SubmissionRecord) -> None:
