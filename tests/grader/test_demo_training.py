@@ -266,9 +266,9 @@ def test_progress_is_a_line_for_each_evaluation_elsewhere() -> None:
 
 
 @pytest.mark.slow
-def test_english_is_learnt_in_five_minutes(tmp_path: Path) -> None:
-    start = time.perf_counter()
+def test_english_is_learnt_in_five_minutes_of_two_cores(tmp_path: Path) -> None:
+    start = time.process_time()
     lines, _ = run(tmp_path, DEMO.Plan())
-    assert time.perf_counter() - start < 300
+    assert time.process_time() - start < 2 * 300
     bits = table(lines)
     assert bits["this GPT"] < 0.8 * bits["single tokens (unigram)"]
