@@ -22,10 +22,10 @@ grade: $(READY)  ## grade the sample class into results/ and say where the page 
 	@$(BIN)/grader grade attention tests/submissions/attention -o $(RESULTS)
 
 test: $(READY)  ## run the tests and grade the reference
-	@$(BIN)/python -m pytest -q -n auto -m "not slow"
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
 
 test-all: $(READY)  ## run the tests, the slow ones too
-	@$(BIN)/python -m pytest -q -n auto
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: $(READY)  ## format, style, types, stubs up to date, every mutant applies
 	@$(BIN)/ruff format --check .

@@ -78,38 +78,47 @@ def scratch() -> None:
 
 
 class Grading:
-    """The grading runs of one pytest session, one a check file, each started by its first item."""
+    """The grading runs of one pytest session, one a module, each started by its first item."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._open = ExitStack()
-        self._runs: dict[Path, dict[str, str]] = {}
+        self._module_of: dict[Path, tuple[Course, Module]] = {}
+        self._runs: dict[str, dict[str, str]] = {}
 
     def failure(self, item: pytest.Function) -> str:
         """Why this row fails; empty when it passes."""
-        if item.path not in self._runs:
-            selected = [i for i in item.session.items if i.path == item.path and isinstance(i, pytest.Function)]
-            tasks = {i.function.graded.task for i in selected if hasattr(i.function, "graded")}
+        if item.path not in self._module_of or self._module_of[item.path][1].name not in self._runs:
+            checks = [i for i in item.session.items if isinstance(i, pytest.Function) and hasattr(i.function, "graded")]
             try:
-                self._runs[item.path] = self._run(item.path, tasks)
+                course, module = self._find(item.path)
+                selected = [check for check in checks if self._find(check.path)[1] == module]
+                tasks = {check.function.graded.task for check in selected}
+                self._runs[module.name] = self._run(course, module, tasks)
             except BadRequest as error:
                 pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
             except GraderFault as error:
                 pytest.exit(f"the grader itself failed: {error}", returncode=pytest.ExitCode.INTERNAL_ERROR)
-        return self._runs[item.path][item.name]
+        return self._runs[self._module_of[item.path][1].name][item.name]
 
     def close(self) -> None:
         self._open.close()
 
-    def _run(self, check_file: Path, tasks: set[str]) -> dict[str, str]:
+    def _find(self, check_file: Path) -> tuple["Course", "Module"]:
+        """The course and the module that a check file belongs to."""
+        from .course import find_root, load_course
+
+        if check_file not in self._module_of:
+            course = load_course(find_root(check_file.parent))
+            self._module_of[check_file] = course, course.module_of(check_file)
+        return self._module_of[check_file]
+
+    def _run(self, course: "Course", module: "Module", tasks: set[str]) -> dict[str, str]:
         """Row → why it fails, for every row of these tasks."""
         from .collect import collect
-        from .course import find_root, load_course
         from .grade import Options, look_into
         from .session import open_session
 
-        course = load_course(find_root(check_file.parent))
-        module = course.module_of(check_file)
         option = self._config.getoption
         found = collect(self._path(course, module), module.name, module.upstream)
         if len(found) != 1:
