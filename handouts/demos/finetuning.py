@@ -53,8 +53,10 @@ class Plan:
     alpha: float = 32.0
     tune_steps: int = 500
     tune_lr: float = 4e-3
-    replay: float = 0.25  # share of old text among the examples
-    replay_window: int = 48  # tokens of such an example: all are targets, and an answer has few
+    questions_share: float = 0.7  # of the examples; an answer has two targets where a summary has twenty
+    summaries_share: float = 0.1
+    replay: float = 0.2  # old text
+    replay_window: int = 24  # tokens of an example of old text, which are all targets
     questions: int = 24  # of each kind that are asked
     summaries: int = 10
     threads: int = 2
@@ -70,7 +72,7 @@ class World:
     tokenizer: Any
     old: np.ndarray
     old_held_out: np.ndarray
-    chats: list[tuple[list[int], list[bool]]]
+    chats: dict[str, list[tuple[list[int], list[bool]]]]  # questions and summaries, to be learnt from
     tests: dict[str, list[dict[str, Any]]]  # "questions known" … → examples with messages and answers
     plan: Plan
 
@@ -142,15 +144,17 @@ def prepare(impl: types.ModuleType, folder: Path, plan: Plan, say: Say) -> World
     records = load_file(Path(__file__).with_name("records.py"))
     paths = records.write(folder / "records", HANDOUTS)
     made = {name: examples_of(impl, name, path) for name, path in paths.items()}
-    learnt = made["questions-train"] + made["summaries-train"]
+    learnt = {what: made[f"{what}-train"] for what in ("questions", "summaries")}
     tests = {name.replace("-", " "): found for name, found in made.items() if not name.endswith("train")}
     old = old_text()[: plan.old_characters]
-    spoken = " ".join(message["content"] for example in learnt for message in example["messages"])
+    contents = [message["content"] for found in learnt.values() for example in found for message in example["messages"]]
+    spoken = " ".join(contents)
     text = old[: plan.tokenizer_characters] + spoken[: plan.tokenizer_characters]
     tokenizer = bpe.Tokenizer(*bpe.train_bpe(text, plan.vocab_size, SPECIALS), SPECIALS)
     ids = np.array(tokenizer.encode(old), dtype=np.uint16)
-    chats = [impl.format_chat(example["messages"], tokenizer) for example in learnt]
-    say(f"Old text: {len(ids):,} tokens of Python's documentation. New: {len(chats)} questions and summaries.")
+    chats = {what: [impl.format_chat(e["messages"], tokenizer) for e in found] for what, found in learnt.items()}
+    numbers = f"{len(chats['questions'])} questions and {len(chats['summaries'])} summaries"
+    say(f"Old text: {len(ids):,} tokens of Python's documentation. New: {numbers}.")
     cut = len(ids) * 19 // 20
     return World(impl, gpt, training, tokenizer, ids[:cut], ids[cut:], chats, tests, plan)
 
@@ -212,7 +216,8 @@ def tune(world: World, base: nn.Module, replay: float, say: Say) -> nn.Module:
     size = plan.replay_window
     starts = range(0, len(world.old) - size, size)
     windows = [(world.old[start : start + size].tolist(), [True] * size) for start in starts]
-    mixed = impl.mix_datasets([world.chats, windows], [1 - replay, replay], generator)
+    shares = [plan.questions_share, plan.summaries_share, replay]
+    mixed = impl.mix_datasets([world.chats["questions"], world.chats["summaries"], windows], shares, generator)
     started, losses = time.perf_counter(), [0.0]
     for step in range(plan.tune_steps):
         batch = impl.collate(list(islice(mixed, plan.batch)), world.end_id, plan.context_length)
