@@ -21,10 +21,10 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 grade: $(READY)  ## grade the sample class into results/ and say where the page is
 	@$(BIN)/grader grade attention tests/submissions/attention -o $(RESULTS)
 
-test: $(READY)  ## run the tests and grade the reference
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
+test: $(READY)  ## run the tests; they grade the reference too
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow" tests/grader tests/reference
 
-test-all: $(READY)  ## run the tests, the slow ones too
+test-all: $(READY)  ## run the tests, the slow ones too, and the checks as pytest runs them
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: $(READY)  ## format, style, types, stubs up to date, every mutant applies

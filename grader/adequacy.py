@@ -11,6 +11,7 @@ from .assemble import GIVEN_FOLDER
 from .collect import Submission
 from .compare import same_output
 from .course import Course, Module
+from .device import CPU, is_gpu
 from .diagnose import diagnose
 from .grade import Options, look_into
 from .mutants import Mutant
@@ -86,9 +87,10 @@ class Tried:
     called: str
 
 
-def prove(course: Course, module: Module, seed: int) -> Proof:
+def prove(course: Course, module: Module, seed: int, device: str = CPU) -> Proof:
     """Run every mutant and every right implementation of a module through the grader."""
-    with open_session(course, module, seed) as session, ThreadPoolExecutor(jobs_by_default()) as pool:
+    jobs = 1 if is_gpu(device) else jobs_by_default()
+    with open_session(course, module, seed, device) as session, ThreadPoolExecutor(jobs) as pool:
         mutants = session.mutants
         batches = [mutants[i : i + BATCH] for i in range(0, len(mutants), BATCH)]
         tried = [one for batch in pool.map(lambda batch: _tried(session, batch), batches) for one in batch]

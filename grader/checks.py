@@ -23,9 +23,12 @@ class Grading:
     weight: float
     rows: tuple[Row, ...]
     pins: str
+    second_device: bool | None
 
 
-def graded(task: str, weight: float = 1, rows: Sequence[Row] = ({},), pins: str = "") -> Callable[[Function], Function]:
+def graded(
+    task: str, weight: float = 1, rows: Sequence[Row] = ({},), pins: str = "", second_device: bool | None = None
+) -> Callable[[Function], Function]:
     """Mark a function as a check of one task.
 
     Args:
@@ -35,10 +38,12 @@ def graded(task: str, weight: float = 1, rows: Sequence[Row] = ({},), pins: str 
             same check stand in hidden_MODULE.toml beside the check file.
         pins: the edge or dtype of the specification that only this check looks at, if it kills no mutant that
             another check does not.
+        second_device: True runs it, where there is no GPU, on a device whose tensors do not mix with the CPU's, so that
+            a tensor left behind shows; False keeps it off that device, which knows no autocast and cannot be saved.
     """
 
     def mark(function: Function) -> Function:
-        function.graded = Grading(task, weight, tuple(rows), pins)  # type: ignore[attr-defined]
+        function.graded = Grading(task, weight, tuple(rows), pins, second_device)  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 
 ModuleName = Annotated[str, typer.Argument(metavar="MODULE", help="A module of course.toml, e.g. attention.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda-tf32, or second: like a GPU, without one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 
@@ -24,8 +25,9 @@ def grade(
     module: Annotated[str, typer.Argument(metavar="MODULE", help="A module of course.toml, e.g. attention, or all.")],
     submissions: Annotated[Path, typer.Argument(help="A .py file, a folder, a zip, or a folder of these.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder of results; a second run goes on there.")],
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     jobs: Annotated[int, typer.Option(min=0, help="Submissions at a time; 0 is one a core.")] = 0,
+    gpu_workers: Annotated[int, typer.Option(min=1, help="Submissions at a time on a GPU.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Repeat a run: the seed from its report.")] = None,
     upstream: Annotated[str, typer.Option(help="Earlier modules: given, or the student's own.")] = "given",
     fresh: Annotated[bool, typer.Option("--fresh", help="Grade everything again with a new seed.")] = False,
@@ -37,6 +39,7 @@ def grade(
     """Grade a class and write its reports."""
     from . import terminal
     from .course import find_root, load_course
+    from .device import check_device, is_gpu
     from .errors import BadRequest
     from .grade import Options
     from .isolation import LEVELS
@@ -53,18 +56,19 @@ def grade(
         raise BadRequest(f"-o {out} lies inside {submissions}: the results would be taken for a submission.")
     if require_isolation not in LEVELS:
         raise BadRequest(f"--require-isolation must be one of {', '.join(LEVELS)}, got '{require_isolation}'.")
-    options = Options(upstream, not allow_forbidden, device, require_isolation)
+    options = Options(upstream, not allow_forbidden, device, require_isolation, gpu_workers)
+    jobs = gpu_workers if is_gpu(device) else jobs or jobs_by_default()
     timings = Timings()
     plans = plan_all(course, weeks, submissions, out, options, seed, fresh)
     todo, kept = sum(len(p.todo) for p in plans), sum(len(p.kept) for p in plans)
     with terminal.progress(todo, kept, quiet=as_json) as done:
-        graded = [carry_out(course, p, out, options, jobs or jobs_by_default(), done, timings) for p in plans]
+        graded = [carry_out(course, p, out, options, jobs, done, timings) for p in plans]
     with timings.step("write the reports"):
         earlier = [r for r in records_in(out, course) if r.module not in {p.module.name for p in plans}]
         write_reports(out, course, [*earlier, *(record for records in graded for record in records)])
     terminal.class_tables([(p.module, records) for p, records in zip(plans, graded, strict=True)], out, as_json)
     if profile:
-        terminal.profile(timings.steps(), jobs or jobs_by_default())
+        terminal.profile(timings.steps(), jobs)
 
 
 @app.command()
@@ -191,6 +195,7 @@ def mutants() -> None:
 def adequacy(
     module: Annotated[str, typer.Argument(metavar="[MODULE]", help="One module; all by default.")] = "",
     seed: Annotated[int, typer.Option(help="Of the inputs.")] = 0,
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Prove the checks: every mutant killed, most named, every correct implementation at full marks."""
@@ -200,7 +205,7 @@ def adequacy(
 
     course = load_course(find_root())
     weeks = [course.module(module)] if module else list(course.modules.values())
-    results = [prove(course, week, seed) for week in weeks]
+    results = [prove(course, week, seed, device) for week in weeks]
     terminal.kill_tables(results, as_json)
     raise typer.Exit(0 if all(result.clean for result in results) else 1)
 
@@ -210,25 +215,21 @@ def demo(
     module: ModuleName,
     impl: Annotated[Path | None, typer.Option(help="Your file or folder, assignments/ by default.")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Where the pictures go.")] = Path("results/demo"),
+    device: Annotated[str, typer.Option(help="Where training and finetuning run: cpu or cuda.")] = "cpu",
 ) -> None:
     """Show what the finished module can do; with `all`, the whole chain from attention to a tuned model."""
     from .course import find_root, load_course
     from .demo import run_all, run_demo
-
-    course = load_course(find_root())
-    if module == "all":
-        pictures = run_all(course, impl, out, typer.echo)
-    else:
-        pictures = run_demo(course, course.module(module), impl, out, typer.echo)
-    for picture in pictures:
-        typer.echo(f"wrote {picture}")
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there."""
+    from .device import check_device
     from .errors import BadRequest
 
     if device not in ("cpu", "cuda"):
-        raise BadRequest(f"--device must be cpu or cuda, got '{device}'.")
-    if device == "cuda":
-        raise BadRequest("--device cuda: workers cannot reach a GPU yet. Use --device cpu.")
+        raise BadRequest(f"A demo runs on cpu or cuda, got --device {device}.")
+    check_device(device)
+    course = load_course(find_root())
+    if module == "all":
+        pictures = run_all(course, impl, out, typer.echo, device)
+    else:
+        pictures = run_demo(course, course.module(module), impl, out, typer.echo, device)
+    for picture in pictures:
+        typer.echo(f"wrote {picture}")

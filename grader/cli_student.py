@@ -24,6 +24,7 @@ def check(
     ] = False,
     pdb: Annotated[bool, typer.Option("--pdb", help="Stop in your own code at the first check that fails.")] = False,
     seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda-tf32, or second: like a GPU, without one.")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Check your own file and say what is wrong and where to look."""
@@ -35,17 +36,19 @@ def check(
 
     if watch and (pdb or as_json):
         raise BadRequest(f"--watch and {'--pdb' if pdb else '--json'} do not go together.")
+    if pdb and device != "cpu":
+        raise BadRequest(f"--pdb stops in your code on the CPU; --device {device} does not go with it.")
     own = _own(module, impl)
     if watch:
         from .loop import watch as watch_file
 
-        return watch_file(own, seed, poll or None)
+        return watch_file(own, seed, device, poll or None)
     if pdb:
         from .debug import debug
 
         return debug(own, seed)
     submission = read(own)
-    with open_session(own.course, own.module, seed) as session:
+    with open_session(own.course, own.module, seed, device) as session:
         record = whole(session, submission)
     keep(own, record)
     source = submission.files.get(f"{own.module.name}.py", "")

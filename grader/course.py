@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import date
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,6 +61,7 @@ class Task:
 
     points: float
     uses: list[str]
+    forbidden: list[str] = field(default_factory=list)  # beside what the module forbids
     name: str = ""
     number: str = ""
 
@@ -81,6 +83,16 @@ class Module:
     @property
     def points(self) -> float:
         return sum(task.points for task in self.tasks.values())
+
+    @property
+    def all_forbidden(self) -> list[str]:
+        """What the module or one of its tasks forbids."""
+        return [*self.forbidden, *(entry for task in self.tasks.values() for entry in task.forbidden)]
+
+    def forbids(self, call: str, task: str | None) -> bool:
+        """Whether a task may not make a call; of code that is no task's, what the module forbids counts."""
+        own = self.tasks[task].forbidden if task in self.tasks else []
+        return any(fnmatchcase(call, entry) for entry in [*self.forbidden, *own])
 
     def below(self, task: str) -> set[str]:
         """The tasks that `task` calls, directly or through others."""

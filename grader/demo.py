@@ -10,22 +10,30 @@ from . import loading
 from .assemble import GIVEN_FOLDER
 from .collect import collect
 from .course import Course, Module
+from .device import CPU
 from .errors import BadRequest
 from .text import one_line
 
+ON_A_GPU = ("training", "finetuning")  # the demos that train for minutes
 Say = Callable[[str], None]
 
 
-def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: Say) -> list[Path]:
+def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: Say, device: str = CPU) -> list[Path]:
     """Load the implementation and hand it to the demo; the pictures it wrote.
 
     The demo runs the file in this process: it is for one's own work, not for a stranger's.
+
+    Raises:
+        BadRequest: the demo needs what is not there, or takes no device but the CPU.
     """
-    return _run(course, module, _files(course, module, impl), out, say)
+    return _run(course, module, _files(course, module, impl), out, say, device)
 
 
-def run_all(course: Course, impl: Path | None, out: Path, say: Say) -> list[Path]:
-    """Every demo in the order of the course, on one person's files; what is not right is named, and given instead."""
+def run_all(course: Course, impl: Path | None, out: Path, say: Say, device: str = CPU) -> list[Path]:
+    """Every demo in the order of the course, on one person's files; what is not right is named, and given instead.
+
+    Those that train for minutes do it on the device, the others on the CPU.
+    """
     files = {}
     for module in course.modules.values():
         source, why = _checked(course, module, impl or course.root / "assignments")
@@ -34,7 +42,7 @@ def run_all(course: Course, impl: Path | None, out: Path, say: Say) -> list[Path
     pictures = []
     for module in course.modules.values():
         say(f"\n{module.week}. {module.title}")
-        pictures += _run(course, module, files, out, say)
+        pictures += _run(course, module, files, out, say, device if module.name in ON_A_GPU else CPU)
     return pictures
 
 
@@ -54,7 +62,9 @@ def _checked(course: Course, module: Module, folder: Path) -> tuple[str, str]:
     return submission.files[f"{module.name}.py"], f"is not right yet in {', '.join(wrong)}" if wrong else ""
 
 
-def _run(course: Course, module: Module, files: Mapping[str, str], out: Path, say: Say) -> list[Path]:
+def _run(course: Course, module: Module, files: Mapping[str, str], out: Path, say: Say, device: str) -> list[Path]:
+    if device != CPU and module.name not in ON_A_GPU:
+        raise BadRequest(f"The demo of {module.name} runs on the CPU; --device is for {' and '.join(ON_A_GPU)}.")
     script = course.root / "handouts" / "demos" / f"{module.name}.py"
     if not script.is_file():
         raise BadRequest(f"There is no demo for {module.name}: {script} does not exist.")
@@ -66,7 +76,8 @@ def _run(course: Course, module: Module, files: Mapping[str, str], out: Path, sa
         spec.loader.exec_module(demo)
     out.mkdir(parents=True, exist_ok=True)
     try:
-        pictures: list[Path] = demo.run(loading.load(files, module.name), out, say)
+        options = {"device": device} if device != CPU else {}
+        pictures: list[Path] = demo.run(loading.load(files, module.name), out, say, **options)
     except NotImplementedError as error:
         todo = str(error) or "a function that raises NotImplementedError"
         raise BadRequest(f"The demo needs the whole module, and this is still to do: {todo}.") from None

@@ -124,7 +124,7 @@ def _torch() -> list[Finding]:
     threads = f"your own programs: {said['threads']} of {cores} cores; the grader: one worker a core, one thread each"
     return [
         Finding("torch starts", f"in {said['seconds']:.1f} s", True),
-        Finding("device", f"{said['device']}; checks run on the cpu, no other is needed", True),
+        Finding("device", f"{said['device']}; checks run on the cpu unless --device says otherwise", True),
         Finding("threads", threads, True),
     ]
 

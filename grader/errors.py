@@ -12,6 +12,10 @@ class GraderFault(Exception):
     """The grader itself broke. It stops the run loudly (exit code 3) and is never a student's zero."""
 
 
+class GpuOutOfReach(GraderFault):
+    """A worker, closed off as it is, cannot open the GPU."""
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """' Did you mean …?' with the nearest known word, else ' Known: …'."""
     names = list(known)

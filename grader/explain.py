@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .axes import Signature, axis_names
 from .compare import Mismatch
+from .device import PLACES, SECOND
 from .expected import as_floats
 from .listing import tell
 from .outcome import Container, Foreign, Leaf, Raised, TensorLeaf
@@ -15,8 +16,21 @@ from .relations import relate, relate_shift
 
 PICTURE_SIDE = 16
 AFTER = " after the call"
-IN_PLACE_ERRORS = ("used in an in-place operation", "modified by an inplace operation")
 IN_PLACE = "Something is changed in place (+=, a method ending in _, x[...] = ...): make a new tensor instead."
+LEFT_BEHIND = (
+    "One tensor is where the inputs are, another was left on the CPU. Make new tensors with device=x.device, and "
+    "register with the module (nn.Parameter, register_buffer) what has to move with it."
+)
+BY_HAND = 'A device is named by hand (.cuda(), device="cuda") that may not be there: use that of the inputs, x.device.'
+TOLD_OF = {  # words of torch's messages → what they mean for a student
+    "used in an in-place operation": IN_PLACE,
+    "modified by an inplace operation": IN_PLACE,
+    "to be on the same device": LEFT_BEHIND,
+    "not compiled with CUDA": BY_HAND,
+    "no NVIDIA driver": BY_HAND,
+    "No CUDA GPUs": BY_HAND,
+}
+PLACES_IN_WORDS = {SECOND: "another device (a stand-in for a GPU)"}
 
 
 def explain(mismatch: Mismatch, signature: Signature, related: bool = True) -> str:
@@ -44,7 +58,8 @@ def explain(mismatch: Mismatch, signature: Signature, related: bool = True) -> s
             return f"{name}expected dtype {_dtype(one)}, got {_dtype(other)}."
         case "device":
             advice = "Make new tensors where the input is: device=x.device."
-            return f"{name}expected a tensor on {one.device}, got one on {other.device}. {advice}"
+            right, yours = (PLACES_IN_WORDS.get(leaf.device, leaf.device) for leaf in (one, other))
+            return f"{name}expected a tensor on {right}, got one on {yours}. {advice}"
         case _:
             text = name + _entries(mismatch, one.values, other.values, axes)
     relation = _relation(one, other, mismatch.allowed, axes) if related else None
@@ -166,8 +181,10 @@ def _exception(mismatch: Mismatch) -> str:
     assert isinstance(got, Raised)
     if got.kind == "MissingTask":
         return f"{got.message} in your file."
-    in_place = IN_PLACE if any(words in got.message for words in IN_PLACE_ERRORS) else ""
-    return "\n".join(filter(None, [f"{got.kind}: {got.message}" if got.message else got.kind, in_place, got.trace]))
+    meaning = next((meaning for words, meaning in TOLD_OF.items() if words in got.message), "")
+    if meaning == LEFT_BEHIND and f"{PLACES[SECOND]}:0" in got.message:
+        meaning += f" ({PLACES[SECOND]} is a stand-in for a GPU here.)"
+    return "\n".join(filter(None, [f"{got.kind}: {got.message}" if got.message else got.kind, meaning, got.trace]))
 
 
 def _difference(expected: Leaf | Raised, got: Leaf | Raised) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from .axes import Signature
 from .collecting import RowId
 from .course import Course, Module
+from .device import CPU, is_gpu
 from .errors import BadRequest
 from .expected import Expected, Truth
 from .fingerprint import SUMS, Fingerprint
@@ -28,6 +29,7 @@ from .outcome import Leaf, Outcome, Raised, TensorLeaf, from_plain
 from .source import Known
 
 FORMAT = 1
+GPU_ALLOWANCE = 4  # times the error that the reference had on a CPU: a GPU adds up in another order
 AGAIN = "Unpack the kit again, or update it: README.md says how."
 
 
@@ -82,8 +84,10 @@ def _masked(data: bytes, key: str) -> bytes:
     return bytes(one ^ other for one, other in zip(data, mask, strict=True))
 
 
-def read_frozen(course: Course, module: Module, rows: Sequence[RowId], seed: int) -> Frozen:
+def read_frozen(course: Course, module: Module, rows: Sequence[RowId], seed: int, device: str = CPU) -> Frozen:
     """The frozen truth of a module for one of its seeds.
+
+    It was computed on a CPU. For another device the tolerance is wider and the device of a result is not compared.
 
     Raises:
         BadRequest: a file is missing, damaged or of another version, the check files are not those it was made with,
@@ -96,7 +100,20 @@ def read_frozen(course: Course, module: Module, rows: Sequence[RowId], seed: int
             raise BadRequest(f"{file} is not the file that {path.name} was made with; was it edited? {AGAIN}")
     if str(seed) not in body["seeds"]:
         raise BadRequest(f"--seed {seed}: this kit holds the answers for the seeds {', '.join(body['seeds'])} only.")
-    return _frozen(body, body["seeds"][str(seed)], load(payload), rows)
+    frozen = _frozen(body, body["seeds"][str(seed)], load(payload), rows)
+    if device == CPU:
+        return frozen
+    return replace(frozen, expected={name: _elsewhere(one, device) for name, one in frozen.expected.items()})
+
+
+def _elsewhere(expected: Expected, device: str) -> Expected:
+    leaves = {
+        path: replace(leaf, device="") if isinstance(leaf, TensorLeaf) else leaf
+        for path, leaf in expected.native.leaves.items()
+    }
+    factor = GPU_ALLOWANCE if is_gpu(device) else 1
+    truths = {path: replace(truth, estimate=factor * truth.estimate) for path, truth in expected.truths.items()}
+    return replace(expected, native=replace(expected.native, leaves=leaves), truths=truths)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -20,6 +21,7 @@ from .trial import Ran, Trial
 from .verdict import Verdict, message, verdict, worst_of
 from .workers import NOT_RUN
 
+SLOW, SLOW_SECONDS = 10, 0.5  # times the reference, and not worth a word below that
 BESIDE_RIGHT_PARTS = "Official grading also runs it beside right parts, so it can only give more."
 FLOOD = "it prints more than is kept: debug output was left in"
 UNWATCHED = "its calls were not watched to the end: the process ended before the last check"
@@ -33,6 +35,15 @@ class Options:
     ban: bool = True
     device: str = "cpu"
     require: str = "D"  # the isolation level to insist on
+    gpu_workers: int = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the rows of a check took."""
+
+    seconds: float
+    gpu_mib: float  # at the peak, of the row that took most
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,10 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
         return "not_importable", look.syntax_error, None
     files = assemble(session.course, session.module, submission.files, options.upstream)
     trial = Trial(session, files)
-    ran = trial.run(session.rows, watched=session.module.forbidden if options.ban else ())
+    ran = trial.run(session.rows, watched=session.module.all_forbidden if options.ban else ())
     if ran.loaded.ended != "values":
         return "not_importable", why_not(ran.loaded, session.course, session.module), None
-    findings = _judge(session, trial, look.with_calls(ran.calls), ran)
+    findings = _judge(session, trial, look.with_calls(ran.calls, session.module), ran)
     return "graded", "", replace(findings, chain=_chain(session, submission, options, trial, findings))
 
 
@@ -142,6 +153,10 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
             if cause:
                 text = f"Look at {cause} first: it fails, and {first.task} builds on it. {BESIDE_RIGHT_PARTS}\n{text}"
         drawn = None if worst.row.hidden else picture(worst.mismatch, session.signatures[first.task])
+    ours = _cost(v.outcome for v in timed)
+    reference = _cost(session.expected[v.row.name].native for v in timed)
+    if worst.status == "passed" and not text and ours.seconds > max(SLOW * reference.seconds, SLOW_SECONDS):
+        text = f"Right, but slow: {ours.seconds:.1f} s, where the reference takes {reference.seconds:.1g} s."
     used = [f for f in findings.screen.forbidden if f.task == first.task] if options.ban else []
     if used and status != "missing":
         right = "\nIts result is right; the call is not allowed." if status == "passed" else ""
@@ -154,13 +169,20 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
         max_points=points,
         message=text,
         diagnosis=diagnosis if status in ("failed", "error", "timeout", "crashed") else None,
-        seconds=sum(v.outcome.seconds for v in timed),
-        reference_seconds=sum(session.expected[v.row.name].native.seconds for v in timed),
+        seconds=ours.seconds,
+        reference_seconds=reference.seconds,
+        gpu_mib=ours.gpu_mib,
+        reference_gpu_mib=reference.gpu_mib,
         sentence=first.sentence,
         cause=cause,
         picture=drawn,
         printed="" if worst.row.hidden or status == "passed" else worst.outcome.printed,
     )
+
+
+def _cost(outcomes: Iterable[Outcome]) -> Cost:
+    found = list(outcomes)
+    return Cost(sum(one.seconds for one in found), max(one.gpu_bytes for one in found) / (1 << 20))
 
 
 def better_of(findings: Findings, rows: list[RowId]) -> list[Verdict]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import landlock, namespaces, seccomp
+from .device import gpu_files, gpu_nodes, is_gpu
 from .kernel import LINUX, PR_SET_DUMPABLE, call
 
 LEVELS = ("A", "B", "C", "D")
@@ -32,7 +33,7 @@ class Ground:
     absent: dict[str, str]  # layer → why it is not there
 
 
-def prepare(check_folder: Path, secret: Path, skip: tuple[str, ...]) -> Ground:
+def prepare(check_folder: Path, secret: Path, skip: tuple[str, ...], device: str) -> Ground:
     """Enter the namespaces that the host allows. Called before torch is imported.
 
     Folders that hold the secret leave the import path first, so that `import reference` finds nothing.
@@ -42,7 +43,9 @@ def prepare(check_folder: Path, secret: Path, skip: tuple[str, ...]) -> Ground:
     if NAMESPACES in skip:
         return Ground(readable, None, {NAMESPACES: "left out"})
     try:
-        namespaces.enter([*readable, str(check_folder)])
+        files, nodes = (gpu_files(), gpu_nodes()) if is_gpu(device) else ([], [])
+        outside = [path for path in files if not path.startswith(("/proc", "/sys"))]
+        namespaces.enter([*readable, str(check_folder), *outside], nodes)
         if os.getuid() != 0:
             namespaces.begin_processes()
         own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)

@@ -1,11 +1,12 @@
 """The jobs of one module: which package runs on which rows, from which seeds, beside which given parts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from .assemble import GIVEN_FOLDER, from_folder, only
 from .collecting import RowId
 from .course import Course, Module
+from .device import is_gpu
 from .expected import NATIVE
 from .sandbox import Caps
 from .worker import Job, Run
@@ -19,6 +20,7 @@ class Jobs:
     module: Module
     device: str
     given: dict[str, str] | None
+    gpu_workers: int = 1  # that share one GPU
 
     @property
     def file(self) -> str:
@@ -26,7 +28,8 @@ class Jobs:
 
     @property
     def caps(self) -> Caps:
-        return Caps(**asdict(self.course.limits))
+        caps = Caps(**asdict(self.course.limits), gpu_share=1 / self.gpu_workers)
+        return replace(caps, memory_mib=0) if is_gpu(self.device) else caps
 
     def job(
         self,
@@ -61,7 +64,7 @@ class Jobs:
         return self.given | {self.file: parts}
 
 
-def jobs_of(course: Course, module: Module, device: str) -> Jobs:
+def jobs_of(course: Course, module: Module, device: str, gpu_workers: int = 1) -> Jobs:
     """The jobs of a module of this course or kit."""
     there = (course.root / GIVEN_FOLDER / f"{module.name}.py").is_file()
-    return Jobs(course, module, device, from_folder(course, module, GIVEN_FOLDER) if there else None)
+    return Jobs(course, module, device, from_folder(course, module, GIVEN_FOLDER) if there else None, gpu_workers)

@@ -14,7 +14,9 @@ from .kernel import PR_SET_NO_NEW_PRIVS, call, syscall
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 RULE_PATH_BENEATH, VERSION_FLAG = 1, 1
-EXECUTE, READ_FILE, READ_DIR = 1 << 0, 1 << 2, 1 << 3
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+IOCTL_DEVICE = 1 << 15  # from ABI 5
+OF_FILES = WRITE_FILE | READ_FILE | IOCTL_DEVICE
 RIGHTS_OF_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights on files each version knows
 TCP_RIGHTS = 0b11  # bind and connect, from ABI 4
 SCOPES = 0b11  # abstract sockets and signals, from ABI 6
@@ -28,11 +30,12 @@ def abi() -> int:
         return 0
 
 
-def restrict(readable: Iterable[str], writable: Path | None = None) -> None:
+def restrict(readable: Iterable[str], writable: Path | None = None, devices: Iterable[str] = ()) -> None:
     """Leave this process only these files and folders, to read; a path that is not there is passed over.
 
     Args:
         writable: a folder where everything is allowed but to execute.
+        devices: device files that may be written and sent commands to.
 
     Raises:
         OSError: the kernel refuses.
@@ -48,6 +51,8 @@ def restrict(readable: Iterable[str], writable: Path | None = None) -> None:
     try:
         for path in readable:
             _allow(ruleset, path, READ_FILE | READ_DIR)
+        for path in devices:
+            _allow(ruleset, path, rights & (READ_FILE | WRITE_FILE | IOCTL_DEVICE))
         if writable is not None:
             _allow(ruleset, writable, rights & ~EXECUTE)
         call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -62,7 +67,7 @@ def _allow(ruleset: int, path: str | Path, rights: int) -> None:
     except OSError:
         return
     try:
-        rule = struct.pack("=Qi", rights if os.path.isdir(path) else rights & READ_FILE, fd)
+        rule = struct.pack("=Qi", rights if os.path.isdir(path) else rights & OF_FILES, fd)
         syscall(ADD_RULE, ruleset, RULE_PATH_BENEATH, ctypes.create_string_buffer(rule, len(rule)), 0)
     finally:
         os.close(fd)

@@ -66,7 +66,7 @@ class Loop:
         return Asked(self.own.course, module, task, self.state.checks.get(task, ()), self.own.path, source)
 
 
-def watch(own: Own, seed: int, poll: bool | None) -> None:
+def watch(own: Own, seed: int, device: str, poll: bool | None) -> None:
     """Run until `q`, Ctrl-C or the end of the terminal.
 
     Raises:
@@ -88,7 +88,7 @@ def watch(own: Own, seed: int, poll: bool | None) -> None:
         loop.show()
         from .session import open_session  # it imports torch: the screen is there before
 
-        session = stack.enter_context(open_session(own.course, own.module, seed))
+        session = stack.enter_context(open_session(own.course, own.module, seed, device))
         loop.ready = True
         _serve(loop, session)
 

@@ -28,15 +28,19 @@ SCRATCH = Path("/scratch")  # in the view
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 
-def enter(readable: Iterable[str]) -> None:
+def enter(readable: Iterable[str], devices: Iterable[str] = ()) -> None:
     """Leave the machine's namespaces and see only these files and folders, read-only, at their own paths.
+
+    Args:
+        devices: device files to see beside those that every process needs.
 
     Raises:
         OSError: the host does not allow it; the process is then as it was, or sees less, never more.
     """
     _unshare()
     call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-    sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in [*readable, *DEVICES, "/proc", "/sys"]}
+    shown = [*readable, *DEVICES, *devices, "/proc", "/sys"]
+    sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown}
     call("mount", b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID, b"mode=755")
     VIEW_PATH = Path(os.fsdecode(VIEW))
     VIEW_PATH.mkdir()

@@ -15,6 +15,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from .device import SECOND
+from .second_device import SecondTensor
+
 LENGTHS = struct.Struct(">II")
 MAX_HEADER = 1 << 20  # bytes
 MAX_PAYLOAD = 16 << 20
@@ -22,6 +25,7 @@ MAX_JOB = 64 << 20  # all frames of a worker
 MAX_LEAVES = 100_000
 MAX_PATH = 1_000  # characters of the keys that lead to a leaf
 MAX_SECONDS = 3600.0  # the time is the worker's own account
+MAX_GPU_BYTES = 1 << 50
 MAX_AXES = 64  # torch computes with no more
 MAX_TEXT = 8_000  # characters of a message or a traceback
 
@@ -47,7 +51,7 @@ class Foreign:
 
 @dataclass(frozen=True)
 class TensorLeaf:
-    """A tensor as plain bytes on the CPU, with the device it came from."""
+    """A tensor as plain bytes on the CPU, with the device it came from; an expected one without stands for any."""
 
     values: Tensor
     device: str
@@ -76,6 +80,7 @@ class Outcome:
     why: str = ""
     seconds: float = 0.0
     printed: str = ""
+    gpu_bytes: int = 0  # at the peak
 
 
 def flatten(value: object, path: str = "") -> Iterator[tuple[str, Leaf]]:
@@ -95,13 +100,15 @@ def flatten(value: object, path: str = "") -> Iterator[tuple[str, Leaf]]:
 
 def _leaf(value: object) -> Leaf:
     if isinstance(value, Tensor):
+        place = SECOND if type(value) is SecondTensor else ""
+        value = value.held if type(value) is SecondTensor else value
         with torch._C.DisableTorchFunctionSubclass():  # a subclass cannot answer for its own bytes
             if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
                 return Foreign(f"tensor on {value.device} with layout {value.layout} and dtype {value.dtype}")
             if value.numel() * value.element_size() > MAX_PAYLOAD:
                 return Foreign(f"tensor of shape {tuple(value.shape)}, which is more than {MAX_PAYLOAD >> 20} MiB")
             plain = torch.Tensor.detach(value).as_subclass(Tensor)
-            return TensorLeaf(plain.to("cpu", copy=True).contiguous(), plain.device.type)
+            return TensorLeaf(plain.to("cpu", copy=True).contiguous(), place or plain.device.type)
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value  # type: ignore[return-value]
     return Foreign(f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins."))
@@ -120,7 +127,8 @@ def encode(outcome: Outcome) -> bytes:
             leaves.append([path, *to_plain(leaf)])
     raised = asdict(outcome.raised) if outcome.raised else None
     header = {"ended": outcome.ended, "leaves": leaves, "raised": raised, "why": outcome.why}
-    text = json.dumps({**header, "seconds": outcome.seconds, "printed": outcome.printed}).encode()
+    told = {"seconds": outcome.seconds, "printed": outcome.printed, "gpu_bytes": outcome.gpu_bytes}
+    text = json.dumps({**header, **told}).encode()
     payload = save(tensors) if tensors else b""
     if len(text) > MAX_HEADER or len(payload) > MAX_PAYLOAD or len(leaves) > MAX_LEAVES:
         limits = f"{MAX_PAYLOAD >> 20} MiB of tensors, {MAX_HEADER >> 20} MiB of text or {MAX_LEAVES} values"
@@ -175,6 +183,7 @@ def decode(header: bytes, payload: bytes) -> Outcome:
             str(data["why"])[:MAX_TEXT],
             min(max(float(data["seconds"]), 0.0), MAX_SECONDS),
             str(data["printed"])[: MAX_TEXT * 4],
+            min(max(int(data["gpu_bytes"]), 0), MAX_GPU_BYTES),
         )
     except Exception as error:  # any malformed byte may surface as any exception of a parser
         raise BadFrame(f"{type(error).__name__}: {error}") from None

@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("grader")
     group.addoption("--impl", default=None, help="the submission that the checks grade; the reference by default")
     group.addoption("--seed", default=0, type=int, help="seed of the checks' inputs")
-    group.addoption("--device", default="cpu", help="where the checks run: cpu or cuda")
+    group.addoption("--device", default="cpu", help="where the checks run: cpu, cuda, cuda-tf32 or second")
     group.addoption("--allow-forbidden", action="store_true", help="forbidden calls do not fail a check")
 
 

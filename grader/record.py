@@ -51,6 +51,8 @@ class CheckRecord:
     cause: str | None = None  # the task whose failure explains this one
     picture: Picture | None = None
     printed: str = ""
+    gpu_mib: float = 0.0  # at the peak, of the row that took most
+    reference_gpu_mib: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .device import CPU, PLACES, TF32_EPSILON
+
 STD_OF_FOUR_SUMMED = 65536 / 3**0.5  # of four uniform integers below 65536
 
 
@@ -38,9 +40,10 @@ def seed_from(*parts: object) -> int:
 class Rng:
     """Draws inputs in the order asked for; a new one with the same seed draws the same."""
 
-    def __init__(self, seed: int, mode: Mode = NATIVE, device: str = "cpu") -> None:
+    def __init__(self, seed: int, mode: Mode = NATIVE, device: str = CPU, tf32: bool = False) -> None:
         self.mode = mode
-        self.device = device
+        self.device = torch.device(PLACES[device])
+        self._tf32 = tf32
         self._bits = np.random.PCG64(seed)
         self._seed = seed
         self._move_bits = np.random.PCG64(seed_from(seed, "moved", mode.moved))
@@ -98,6 +101,10 @@ class Rng:
                 parameter.copy_(self._finish(torch.from_numpy(np.asarray(values)).to(getattr(torch, dtype))))
         return module.to(self.device)
 
+    def generator(self, seed: int) -> torch.Generator:
+        """A generator to hand to the implementation, for draws on the device of the inputs."""
+        return torch.Generator("cpu" if self.device.type == "meta" else self.device).manual_seed(seed)
+
     def _normal(self, bits: np.random.PCG64, shape: tuple[int, ...]) -> np.ndarray:
         pieces = bits.random_raw(prod(shape)).astype("<u8").view("<u2").reshape(-1, 4)
         centred: np.ndarray = pieces.sum(axis=1, dtype=np.int64) - 2 * 65535
@@ -106,7 +113,7 @@ class Rng:
     def _finish(self, values: Tensor) -> Tensor:
         """Widen and move as the mode says, and put on the device."""
         if self.mode.wide:
-            ulp = torch.finfo(values.dtype).eps
+            ulp = max(torch.finfo(values.dtype).eps, TF32_EPSILON if self._tf32 else 0.0)
             values = values.double()
             if self.mode.moved:
                 signs = self._move_bits.random_raw(values.numel()) % np.uint64(2)

@@ -105,7 +105,9 @@ def carry_out(
     if planned.todo:
         _make(out)
         write_whole(out / RUN_FILE, json.dumps({**_runs(out), module.name: planned.seed}, indent=1) + "\n")
-        opened = open_session(course, module, planned.seed, options.device, options.require, timings=timings)
+        opened = open_session(
+            course, module, planned.seed, options.device, options.require, (), timings, options.gpu_workers
+        )
         with opened as session, ThreadPoolExecutor(jobs) as pool:
             futures = {pool.submit(grade, session, *work, options): work[0].name for work in planned.todo}
             try:

@@ -17,6 +17,7 @@ from math import ceil
 from pathlib import Path
 
 from . import landlock, scratch, seccomp
+from .device import CPU, gpu_files, gpu_nodes, is_gpu
 from .kernel import PR_SET_PDEATHSIG, call
 
 MIB = 1 << 20
@@ -30,8 +31,9 @@ class Caps:
     check_cpu_seconds: float
     check_wall_seconds: float
     submission_cpu_seconds: float
-    memory_mib: int
+    memory_mib: int  # 0: no limit, since a GPU's driver sets aside far more than it uses
     output_kib: int
+    gpu_share: float = 1.0  # of the GPU's memory
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Orders:
     readable: tuple[str, ...]
     scratch: Path | None = None  # the folder it may write to, for checks that save files
     skip: tuple[str, ...] = ()  # layers to leave out, to test the ones below them
+    device: str = CPU
 
 
 class Printed(io.TextIOBase):
@@ -88,7 +91,7 @@ def enter(orders: Orders) -> dict[str, str]:
         "own user": lambda: _become(orders.uid),
         "no capabilities": _drop_capabilities,
         "ends with its zygote": _end_with_parent,  # forgotten at each change of user
-        "Landlock": lambda: landlock.restrict([*orders.readable, "/proc/self"], orders.scratch),
+        "Landlock": lambda: _landlock(orders),
         "seccomp": seccomp.restrict,
     }
     return {name: "left out" if name in orders.skip else _tried(apply) for name, apply in layers.items()}
@@ -118,9 +121,10 @@ def _tried(apply: Callable[[], None]) -> str:
 def _limits(orders: Orders) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, scratch.FILE_MIB * MIB if orders.scratch else 0)
-    _limit(resource.RLIMIT_NOFILE, 64)
+    _limit(resource.RLIMIT_NOFILE, 256)
     _limit(resource.RLIMIT_CPU, ceil(orders.caps.submission_cpu_seconds), margin=1)  # SIGXCPU first, then SIGKILL
-    _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)
+    if orders.caps.memory_mib:
+        _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)
     if orders.uid is not None:  # for a user with other processes the count would be of all of them
         _limit(resource.RLIMIT_NPROC, 64)
 
@@ -145,6 +149,11 @@ def _drop_capabilities() -> None:
     """Give up what root, or the owner of a user namespace, may do."""
     header = ctypes.create_string_buffer(struct.pack("Ii", CAPABILITY_VERSION, 0), 8)
     call("capset", header, ctypes.create_string_buffer(24))
+
+
+def _landlock(orders: Orders) -> None:
+    nodes, files = (gpu_nodes(), gpu_files()) if is_gpu(orders.device) else ([], [])
+    landlock.restrict([*orders.readable, *files, "/proc/self"], orders.scratch, nodes)
 
 
 def _end_with_parent() -> None:

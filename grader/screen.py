@@ -53,10 +53,10 @@ class Screen:
     shared: frozenset[frozenset[str]] = frozenset()  # pairs of tasks that call the same helper
     spans: tuple[tuple[int, int, list[str | None]], ...] = ()  # first and last line of a definition, and whose it is
 
-    def with_calls(self, calls: Iterable[str]) -> "Screen":
+    def with_calls(self, calls: Iterable[str], module: Module) -> "Screen":
         """The same with the forbidden calls that the worker saw (`line name`), where the text did not show them.
 
-        The name is the worker's own account, and so a stranger's: what is not a name of torch's is left out.
+        The name is the worker's own account, and so a stranger's: what course.toml does not forbid is left out.
         """
         known = {finding.line for finding in self.forbidden}
         seen = [(int(found[1]), found[2]) for call in calls if (found := SEEN.fullmatch(call))]
@@ -66,6 +66,7 @@ class Screen:
             for line, name in seen
             if line not in known and not (name.startswith(KERNEL) and line in named)
             for task in self._tasks_at(line)
+            if module.forbids(name, task)
         ]
         return replace(self, forbidden=_tidy([*self.forbidden, *added]))
 
@@ -84,7 +85,8 @@ def screen(source: str, module: Module) -> Screen:
     names = Names(tree)
     missing = [task for task in module.tasks if task not in names.root.names]
     forbidden = _Forbidden(names, module, lines)
-    found = _tidy([*forbidden.bound(), *forbidden.used()])
+    every = [*forbidden.bound(), *forbidden.used()]
+    found = _tidy(finding for finding in every if module.forbids(finding.call, finding.task))
     spans = tuple(
         (node.lineno, node.end_lineno or node.lineno, forbidden.blamed((node.name,)))
         for node in tree.body
@@ -134,10 +136,10 @@ class _Forbidden:
 
     def __init__(self, names: Names, module: Module, lines: list[bytes]) -> None:
         self.names, self.module, self.lines = names, module, lines
-        self.methods = {entry.removeprefix(METHOD) for entry in module.forbidden if entry.startswith(METHOD)}
-        self.calls = {entry: entry for entry in module.forbidden if not entry.startswith((METHOD, KERNEL))}
+        self.methods = {entry.removeprefix(METHOD) for entry in module.all_forbidden if entry.startswith(METHOD)}
+        self.calls = {entry: entry for entry in module.all_forbidden if not entry.startswith((METHOD, KERNEL))}
         self.calls |= {f"torch.Tensor.{method}": METHOD + method for method in self.methods}
-        self.packages = [entry for entry in module.forbidden if entry.endswith(ANYTHING)]
+        self.packages = [entry for entry in module.all_forbidden if entry.endswith(ANYTHING)]
         self.own = {name for scope in names.scopes if scope.kind == "class" for name in scope.names}
         self.tasks = _tasks(names, module)
 

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import canary, loading, sandbox, wire
+from . import canary, gpu, loading, sandbox, second_device, wire
 from .collecting import Collected, names_of
+from .device import CPU, SECOND, TF32, is_gpu
 from .outcome import MAX_TEXT, Outcome, Raised, encode, flatten
 from .rng import Mode, Rng
 from .watch import Watch
@@ -67,7 +68,8 @@ def main(sock: socket.socket, checks: dict[str, Collected], orders: sandbox.Orde
     The first frame of the job says whether the file could be imported; then comes one frame a run and mode.
     """
     layers = sandbox.enter(orders)
-    wire.send_json(sock, {"layers": layers, "held": canary.watch(bait)})
+    held = canary.watch(bait)
+    wire.send_json(sock, {"layers": layers, "held": held, "gpu": gpu.start(orders.device, orders.caps.gpu_share)})
     job = job_from(wire.receive_json(sock))
     wanted = {run.row for run in job.runs}
     for name in [name for name in checks if name not in wanted]:
@@ -104,12 +106,26 @@ def run_all(
             elif check.row.task not in own:
                 yield Outcome("raised", raised=Raised("MissingTask", [], f"{check.row.task} is not defined"))
             else:
-                rng = Rng(run.seed, Mode(wide, moved), job.device)
-                with watch.on() if job.watched else nullcontext():
+                device = _device(job, check, wide)
+                rng = Rng(run.seed, Mode(wide, moved), device, tf32=job.device == TF32)
+                with (
+                    watch.on() if job.watched else nullcontext(),
+                    second_device.present() if device == SECOND else nullcontext(),
+                ):
                     outcome = run_row(_module(job), check, rng, scratch, printed)
                 yield outcome
     if job.watched:
         yield Outcome("values", dict(flatten([f"{call.line} {call.name}" for call in sorted(watch.calls)])))
+
+
+def _device(job: Job, check: Collected, wide: bool) -> str:
+    """Where a run computes. The truth is computed on the CPU, but for draws, which differ from device to device."""
+    if wide and not (is_gpu(job.device) and "generator" in check.function.__code__.co_names):
+        return CPU
+    second = check.function.graded.second_device  # type: ignore[attr-defined]
+    if job.device in (CPU, SECOND) and second is not None:
+        return SECOND if second else CPU
+    return job.device
 
 
 def run_row(impl: ModuleType, check: Collected, rng: Rng, scratch: Path | None, printed: sandbox.Printed) -> Outcome:
@@ -129,11 +145,13 @@ def run_row(impl: ModuleType, check: Collected, rng: Rng, scratch: Path | None, 
 def attempt(call: Any, printed: sandbox.Printed) -> Outcome:
     """Call, and say how it ended: with values, or with an exception of whatever kind."""
     printed.take()
+    gpu.reset()
     start = time.perf_counter()
     try:
         value = call()
+        peak = gpu.finish()
         seconds = time.perf_counter() - start
-        return Outcome("values", dict(flatten(value)), seconds=seconds, printed=printed.take())
+        return Outcome("values", dict(flatten(value)), seconds=seconds, printed=printed.take(), gpu_bytes=peak)
     except MemoryError:
         why = "it ran out of memory"
     except SystemExit as error:
@@ -141,7 +159,9 @@ def attempt(call: Any, printed: sandbox.Printed) -> Outcome:
         code = error.code if isinstance(error.code, int) else 1
         why = f"it ended the program (exit code {code}{f'; {at[0]}' if at else ''})"[:200]
     except BaseException as error:  # a student may raise anything
-        if "can't allocate memory" in _text(error):
+        if gpu.is_broken(error):
+            os._exit(gpu.BROKEN)
+        if "can't allocate memory" in _text(error) or isinstance(error, torch.OutOfMemoryError):
             why = "it ran out of memory"
         else:
             seconds = time.perf_counter() - start

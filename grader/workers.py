@@ -16,7 +16,9 @@ from typing import Any
 
 from . import isolation, wire
 from .collecting import RowId
-from .errors import BadRequest, GraderFault
+from .device import CPU, is_gpu
+from .errors import BadRequest, GpuOutOfReach, GraderFault
+from .gpu import BROKEN as GPU_BROKEN
 from .outcome import LENGTHS, MAX_JOB, BadFrame, Outcome, decode, lengths
 from .sandbox import Caps
 from .timings import Timings
@@ -59,7 +61,7 @@ class Isolation:
 class Zygote:
     """A warm process to fork workers from; `rows` are the checks it found."""
 
-    def __init__(self, check_files: Sequence[Path], secret: Path, skip: Sequence[str] = ()) -> None:
+    def __init__(self, check_files: Sequence[Path], secret: Path, skip: Sequence[str] = (), device: str = CPU) -> None:
         ours, theirs = socket.socketpair()
         environment = dict.fromkeys(THREADS, "1") | {
             "PATH": os.defpath,
@@ -67,9 +69,11 @@ class Zygote:
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONHASHSEED": "0",  # the order of a set must not differ from one run to the next
+            **_visible_gpus(device),
         }
         files = [str(file) for file in check_files]
         setting = {"check_files": files, "secret": str(secret), "judge": os.getpid(), "skip": list(skip)}
+        setting["device"] = device
         command = [sys.executable, "-s", "-P", "-B", "-m", "grader.zygote", str(theirs.fileno()), json.dumps(setting)]
         self._process = subprocess.Popen(
             command,
@@ -125,6 +129,10 @@ class Zygote:
             ours.close()
             self.kill(answer["pid"])
             raise GraderFault(f"a worker ended before it could begin ({error})") from None
+        if report["gpu"]:
+            ours.close()
+            self.kill(answer["pid"])
+            raise GpuOutOfReach(report["gpu"])
         absent = {name for name, why in {**report["layers"], **answer["absent"]}.items() if why}
         layers = frozenset({*report["layers"], isolation.NAMESPACES} - absent)
         self._compare(Isolation(layers, frozenset(report["held"])))
@@ -269,6 +277,17 @@ class _Frames:
         )
 
 
+def _visible_gpus(device: str) -> dict[str, str]:
+    """The environment that shows a process its GPUs, or hides them.
+
+    A process that sees one starts threads at its first gradient, and then its forks can compute none.
+    """
+    if not is_gpu(device):
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    chosen = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}
+    return {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "CUDA_CACHE_DISABLE": "1", **chosen}
+
+
 def _died(status: int, job: Job, fate: Outcome) -> Outcome:
     """Why a worker is gone, from its wait status."""
     if clock := ended_by_clock(status):
@@ -277,6 +296,8 @@ def _died(status: int, job: Job, fate: Outcome) -> Outcome:
         return Outcome("timeout", why=f"it did not end within {job.caps.check_cpu_seconds:g} seconds of computing")
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
         return Outcome("crashed", why=f"the process was ended by {signal.Signals(os.WTERMSIG(status)).name}")
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == GPU_BROKEN:
+        return Outcome("crashed", why="the GPU stopped it with an error; an index out of range is the usual cause")
     if os.WIFEXITED(status):
         return Outcome("crashed", why=f"it ended the process (exit code {os.WEXITSTATUS(status)})")
     return Outcome("crashed", why=f"the process ended or sent something unreadable ({fate.why})")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import isolation, namespaces, orphans, wire
+from .device import CPU, is_gpu
 from .errors import BadRequest
 from .isolation import Ground
 from .scratch import Folders
@@ -33,6 +34,7 @@ class Setting:
     secret: str  # the path of the reference: the canaries try to read it
     judge: int  # pid
     skip: tuple[str, ...] = ()  # layers to leave out
+    device: str = CPU
 
 
 class Zygote:
@@ -44,7 +46,7 @@ class Zygote:
         self.pid = os.getpid()  # as the machine sees it, before the namespaces
         check_files = [Path(file) for file in setting.check_files]
         check_folder = check_files[0].parent
-        self.ground: Ground = isolation.prepare(check_folder, Path(setting.secret), setting.skip)
+        self.ground: Ground = isolation.prepare(check_folder, Path(setting.secret), setting.skip, setting.device)
         from .collecting import collect_checks, names_of
 
         self.checks: dict[str, Collected] = {c.row.name: c for c in collect_checks(check_files)}
@@ -65,7 +67,7 @@ class Zygote:
 
         user, why = isolation.user_of_slot(uid, self.ground)
         folder = self.folders.take(user) if self.folders else None
-        orders = Orders(Caps(**caps), user, self.ground.readable, folder, self.setting.skip)
+        orders = Orders(Caps(**caps), user, self.ground.readable, folder, self.setting.skip, self.setting.device)
         bait = Bait(self.setting.secret, (self.setting.judge, self.pid), orders.caps.memory_mib << 20, folder)
         if self.ground.process_namespace is not None:
             namespaces.new_process_namespace(self.ground.process_namespace)
@@ -114,6 +116,11 @@ class Zygote:
 
         with Watch([], "").on():
             torch.zeros(1)
+        if is_gpu(self.setting.device):  # after a gradient here no fork could use the GPU
+            import torch.fx.experimental.symbolic_shapes
+            import torch.optim
+
+            return {"loaded": "values", "values": 1}
         if not message["packages"]:  # a kit holds no given of its own week
             weight = torch.zeros(1, requires_grad=True)
             torch.autograd.backward(torch.nn.functional.gelu(weight))

@@ -16,7 +16,7 @@ import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -45,21 +45,22 @@ class Plan:
     d_model: int = 128
     n_heads: int = 4
     n_layers: int = 4
-    base_steps: int = 600
+    base_steps: int = 400
     batch: int = 16
     window: int = 128  # tokens of an example of old text
     base_lr: float = 2e-3
     rank: int = 16
     alpha: float = 32.0
-    tune_steps: int = 500
-    tune_lr: float = 4e-3
-    questions_share: float = 0.7  # of the examples; an answer has two targets where a summary has twenty
-    summaries_share: float = 0.1
-    replay: float = 0.2  # old text
+    tune_steps: int = 400
+    tune_lr: float = 1.5e-3
+    questions_share: float = 0.6  # of the examples; an answer has two targets where a summary has twenty
+    summaries_share: float = 0.15
+    replay: float = 0.25  # old text
     replay_window: int = 24  # tokens of an example of old text, which are all targets
     questions: int = 24  # of each kind that are asked
     summaries: int = 10
     threads: int = 2
+    device: str = "cpu"  # on cuda in bfloat16
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class World:
         return int(self.tokenizer.encode(END)[0])
 
 
-def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None) -> list[Path]:
+def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None, device: str = "cpu") -> list[Path]:
     """Train a base model, tune it twice, and compare the three through `say` and in a picture.
 
     Args:
@@ -89,10 +90,11 @@ def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None
         folder: where the records and the picture go; made if it does not exist.
         say: takes one line of text.
         plan: other sizes, to try things out.
+        device: where to train, cpu or cuda.
     Returns:
         The picture: forgetting.png.
     """
-    plan, start = plan or Plan(), time.perf_counter()
+    plan, start = replace(plan or Plan(), device=device), time.perf_counter()
     with untouched_state(plan.threads):
         rehearse(impl)
         world = prepare(impl, folder, plan, say)
@@ -188,10 +190,9 @@ def make_base(world: World, say: Say) -> nn.Module:
     plan = world.plan
     model = world.gpt.GPT(len(world.tokenizer.vocab), plan.context_length, plan.d_model, plan.n_heads, plan.n_layers)
     world.gpt.init_weights(model, torch.Generator().manual_seed(1))
-    warmup = plan.base_steps // 20
-    config = world.training.TrainConfig(
-        plan.base_steps, plan.batch, plan.window, plan.base_lr, plan.base_lr / 10, warmup, eval_every=plan.base_steps
-    )
+    model = model.to(plan.device)
+    sizes = (plan.base_steps, plan.batch, plan.window, plan.base_lr, plan.base_lr / 10, plan.base_steps // 20)
+    config = world.training.TrainConfig(*sizes, eval_every=plan.base_steps, autocast=plan.device == "cuda")
     size = sum(parameter.numel() for parameter in model.parameters())
     say(f"A GPT of {size:,} parameters learns the old text: {plan.base_steps} steps.")
 
@@ -207,10 +208,12 @@ def make_base(world: World, say: Say) -> nn.Module:
 
 
 def tune(world: World, base: nn.Module, replay: float, say: Say) -> nn.Module:
-    """A copy of the base with LoRA layers that have learnt both tasks, and a share of old text beside them."""
+    """A copy of the base that has learnt both tasks by LoRA layers and token vectors, with a share of old text."""
     plan, impl, generator = world.plan, world.impl, torch.Generator().manual_seed(2)
-    model = copy.deepcopy(base)
+    model = copy.deepcopy(base).cpu()
     impl.apply_lora(model, LAYERS, plan.rank, plan.alpha, generator=generator)
+    model = model.to(plan.device)
+    model.token_embedding.weight.requires_grad_(True)  # the old text has no <|user|>: its vector is untrained
     groups = world.training.parameter_groups(model, 0.0)
     optimizer = world.training.AdamW(groups, lr=plan.tune_lr, betas=(0.9, 0.95))
     size = plan.replay_window
@@ -220,9 +223,10 @@ def tune(world: World, base: nn.Module, replay: float, say: Say) -> nn.Module:
     mixed = impl.mix_datasets([world.chats["questions"], world.chats["summaries"], windows], shares, generator)
     started, losses = time.perf_counter(), [0.0]
     for step in range(plan.tune_steps):
-        batch = impl.collate(list(islice(mixed, plan.batch)), world.end_id, plan.context_length)
+        rows = impl.collate(list(islice(mixed, plan.batch)), world.end_id, plan.context_length)
+        batch = tuple(tensor.to(plan.device) for tensor in rows)
         lr = world.training.lr_at(step, plan.tune_lr, plan.tune_lr / 20, plan.tune_steps // 20, plan.tune_steps)
-        losses.append(world.training.train_step(model, optimizer, [batch], lr)[0])
+        losses.append(world.training.train_step(model, optimizer, [batch], lr, autocast=plan.device == "cuda")[0])
     seconds, trained = time.perf_counter() - started, sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(f"  replay {replay:.0%}: {trained:,} parameters, loss {np.mean(losses[-20:]):.2f} at the end, {seconds:.0f} s")
     return model
@@ -231,7 +235,7 @@ def tune(world: World, base: nn.Module, replay: float, say: Say) -> nn.Module:
 def reply(world: World, model: nn.Module, messages: Sequence[dict[str, str]], most: int = 40) -> str:
     """What the model writes behind the question, at temperature 0, until it ends its turn."""
     token_ids, _ = world.impl.format_chat(messages, world.tokenizer, ask=True)
-    asked = torch.tensor([token_ids[-world.plan.context_length + 8 :]])
+    asked = torch.tensor([token_ids[-world.plan.context_length + 8 :]], device=world.plan.device)
     written = world.gpt.generate(model, asked, most, temperature=0.0, stop=world.end_id)[0, asked.shape[1] :].tolist()
     kept = written[: written.index(world.end_id)] if world.end_id in written else written
     return str(world.tokenizer.decode(kept)).strip()
@@ -253,6 +257,7 @@ def scores(world: World, model: nn.Module) -> dict[str, float]:
         found[f"summaries, {kind}: ROUGE-L"] = 100 * mean(rouge)
         found[f"summaries, {kind}: BLEU"] = impl.bleu(said, wanted)
     windows = torch.from_numpy(world.old_held_out.astype(np.int64)).unfold(0, plan.window + 1, plan.window)[:24]
+    windows = windows.to(plan.device)
     loss = world.training.evaluate(model, [(windows[:, :-1], windows[:, 1:])])
     return found | {"old text: perplexity": math.exp(loss)}
 
@@ -279,7 +284,8 @@ def side_by_side(world: World, base: nn.Module, tuned: nn.Module, say: Say) -> N
     for layer in layers:
         layer.merge()
     with torch.no_grad():
-        probe = torch.tensor([world.old_held_out[: world.plan.window].astype(np.int64).tolist()])
+        ids = world.old_held_out[: world.plan.window].astype(np.int64)
+        probe = torch.from_numpy(ids).to(world.plan.device)[None]
         apart = (tuned.eval()(probe) - merged.eval()(probe)).abs().max().item()
     for kind in ("questions known", "questions new", "summaries known"):
         example = world.tests[kind][0]

@@ -60,6 +60,7 @@ class Plan:
     evaluations: int = 10
     samples: int = 5
     sample_tokens: int = 60
+    device: str = "cpu"  # on cuda in bfloat16, compiled where that works
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Data:
         return len(self.val) / (self.val_bytes * math.log(2))
 
 
-def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None) -> list[Path]:
+def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None, device: str = "cpu") -> list[Path]:
     """Train, or go on training, and tell how it goes.
 
     Args:
@@ -87,11 +88,12 @@ def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None
         folder: where the pictures go; the run itself is kept in the folder training below it.
         say: takes one line of text.
         plan: other sizes, to try things out.
+        device: where to train, cpu or cuda.
     Returns:
         The picture: training.png, or training-so-far.png of a run that was stopped.
     """
     try_one_step(impl)
-    plan, kept = plan or Plan(), folder / "training"
+    plan, kept = dataclasses.replace(plan or Plan(), device=device), folder / "training"
     kept.mkdir(parents=True, exist_ok=True)
     if (kept / "done").exists():  # the run before is finished: this is a new one
         shutil.rmtree(kept)
@@ -99,7 +101,7 @@ def run(impl: types.ModuleType, folder: Path, say: Say, plan: Plan | None = None
     with untouched_state():
         gpt, bpe = (beside("parts").earlier(impl, name, say) for name in ("gpt", "tokenizer"))
         data = prepare_data(bpe, kept, plan, say)
-        model = make_model(gpt, plan)
+        model = make_model(gpt, plan, say)
         config = configure(impl, model, data, kept, plan, say)
         size = gpt.count_parameters(model)
         say(f"A GPT of {size:,} parameters, {config.total_steps:,} steps. Ctrl-C stops and saves.")
@@ -183,9 +185,18 @@ def prepare_data(bpe: types.ModuleType, kept: Path, plan: Plan, say: Say) -> Dat
     return Data(tokenizer, separator_id, train, val, len(val_text), val_text)
 
 
-def make_model(gpt: types.ModuleType, plan: Plan) -> nn.Module:
+def make_model(gpt: types.ModuleType, plan: Plan, say: Say) -> nn.Module:
+    """A new model on its device; on a GPU compiled, where torch can."""
     model = gpt.GPT(plan.vocab_size, plan.context_length, plan.d_model, plan.n_heads, plan.n_layers)
     gpt.init_weights(model, torch.Generator().manual_seed(1))
+    model = model.to(plan.device)
+    if plan.device == "cuda":
+        try:
+            model.compile(dynamic=True)
+            model(torch.zeros(plan.batch, plan.context_length, dtype=torch.int64, device=plan.device))
+        except Exception as error:  # a compiler that is missing, or a model that it cannot take
+            say(f"Not compiled: {error!r:.80}")
+            model._compiled_call_impl = None
     return model
 
 
@@ -197,6 +208,7 @@ def configure(impl: Any, model: nn.Module, data: Data, kept: Path, plan: Plan, s
         torch.set_num_threads(begun.pop("threads"))
         return impl.TrainConfig(**begun)
     options = {"batch": plan.batch, "seq_len": plan.context_length, "max_lr": plan.max_lr, "min_lr": plan.max_lr / 10}
+    options["autocast"] = plan.device == "cuda"
     steps = plan.total_steps or steps_in_time(impl, model, data, options, plan.seconds, say)
     every = max(1, steps // plan.evaluations)
     options |= {"total_steps": steps, "warmup_steps": int(plan.warmup_share * steps), "save_every": every}
@@ -296,8 +308,8 @@ def stop_on_interrupt(say: Say) -> Iterator[threading.Event]:
 
 def write(gpt: Any, model: nn.Module, data: Data, plan: Plan, beginning: str) -> str:
     """A text of the model's own, in one line; the same draws each time, so that only the model makes a difference."""
-    start = torch.tensor([[data.separator_id, *data.tokenizer.encode(beginning)]])
-    generator = torch.Generator().manual_seed(6)
+    start = torch.tensor([[data.separator_id, *data.tokenizer.encode(beginning)]], device=plan.device)
+    generator = torch.Generator(plan.device).manual_seed(6)
     options = {"temperature": 0.8, "top_k": 40, "stop": data.separator_id, "generator": generator}
     token_ids = gpt.generate(model, start, plan.sample_tokens, **options)[0].tolist()
     text = data.tokenizer.decode([token_id for token_id in token_ids if token_id != data.separator_id])
@@ -318,8 +330,9 @@ def compare(impl: Any, model: nn.Module, data: Data, plan: Plan) -> dict[str, fl
     baselines = beside("baselines")
     train_ids, val_ids = (np.asarray(ids).astype(np.int64) for ids in (data.train, data.val))
     vocab_size = max(data.tokenizer.vocab) + 1
+    size = plan.context_length
     ngram = {n: baselines.ngram_bits(train_ids, val_ids, n, vocab_size) for n in (1, 5)}
-    rows = windows(val_ids, data.separator_id, plan.context_length)
+    rows = (tuple(tensor.to(plan.device) for tensor in row) for row in windows(val_ids, data.separator_id, size))
     return {
         "single tokens (unigram)": ngram[1],
         "gzip -9": baselines.gzip_bits(data.val_text),

@@ -1,8 +1,8 @@
 """`python -m tests.bench`: how fast the grader is, beside plain pytest on the same checks, on this machine.
 
-Seven parts: 1 a class, 2 the same with two submissions that never end, 3 one submission, 4 start-up, 5 where the CPU
-time goes, 6 from a save to its verdict, 7 training a GPT beside transformers. Ours and the rival take turns, so that a
-busy machine is busy for both.
+Eight parts: 1 a class, 2 the same with two submissions that never end, 3 one submission, 4 start-up, 5 where the CPU
+time goes, 6 from a save to its verdict, 7 training a GPT beside transformers, 8 the same on a GPU beside nanoGPT's
+arrangement, where there is one. Ours and the rival take turns, so that a busy machine is busy for both.
 """
 
 import argparse
@@ -176,6 +176,11 @@ def train(bench: Bench) -> Facts:
     return training.compete(max(bench.rounds, 3))
 
 
+def train_on_gpu(bench: Bench) -> Facts:
+    """Part 8: tokens a second of given and of the reference on a GPU beside nanoGPT's arrangement of torch.nn."""
+    return training.compete_on_gpu(max(bench.rounds, 3))
+
+
 PARTS: dict[int, tuple[str, Callable[[Bench], Facts]]] = {
     1: ("throughput", throughput),
     2: ("endless", endless),
@@ -184,6 +189,7 @@ PARTS: dict[int, tuple[str, Callable[[Bench], Facts]]] = {
     5: ("where", where),
     6: ("saving", saving),
     7: ("training", train),
+    8: ("training_on_gpu", train_on_gpu),
 }
 NEEDS_THE_CLASS = {1, 2, 3, 5, 6}
 

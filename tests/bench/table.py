@@ -16,7 +16,8 @@ def show(name: str, facts: Facts) -> None:
         "start_up": _start_up,
         "where": _where,
         "saving": _saving,
-        "training": _training,
+        "training": lambda found: _training(7, found),
+        "training_on_gpu": lambda found: _training(8, found),
     }[name](facts)
     print("\n".join(lines), end="\n\n", flush=True)
 
@@ -98,11 +99,11 @@ def _saving(facts: Facts) -> list[str]:
     ]
 
 
-def _training(facts: Facts) -> list[str]:
+def _training(number: int, facts: Facts) -> list[str]:
     if "note" in facts:
-        return [f"7. Training a GPT: {facts['note']}"]
+        return [f"{number}. Training a GPT: {facts['note']}"]
     lines = [
-        f"7. Training a GPT of {facts['parameters']:,} parameters ({facts['shape']}, AdamW, one thread);"
+        f"{number}. Training a GPT of {facts['parameters']:,} parameters ({facts['shape']}, {facts['how']});"
         f" median of {facts['rounds']} rounds, in turns",
         *_row("", "tokens a second", "ratio"),
     ]

@@ -33,7 +33,7 @@ def check_softmax_large_scores(impl, rng, rows, columns, size):
 def check_softmax_minus_infinity(impl, rng, rows, columns):
     """An entry of -inf gets probability zero, and the gradient of the others stays finite."""
     scores = rng.randn(rows, columns)
-    hidden = torch.ones(rows, columns, dtype=torch.bool).triu(2)
+    hidden = torch.ones(rows, columns, dtype=torch.bool, device=rng.device).triu(2)
     x = scores.masked_fill(hidden, float("-inf")).requires_grad_()
     output = impl.softmax(x, -1)
     return gradients(output, rng.randn(rows, columns), x=x)
@@ -139,7 +139,8 @@ def check_causal_mask_refuses_fewer_keys(impl, rng, q_len, k_len):
 def open_mask(rng, *shape, share):
     """A random mask that leaves every query a key."""
     q_len, k_len = shape[-2:]
-    return rng.bools(*shape, share=share) | (torch.arange(k_len) == torch.arange(q_len)[:, None] % k_len)
+    key, query = (torch.arange(n, device=rng.device) for n in (k_len, q_len))
+    return rng.bools(*shape, share=share) | (key == query[:, None] % k_len)
 
 
 @graded("attention_weights", weight=4, rows=[{"q_len": 5, "k_len": 7, "head_dim": 12}])
@@ -148,7 +149,7 @@ def check_weights_values(impl, rng, q_len, k_len, head_dim):
     return impl.attention_weights(rng.randn(2, 3, q_len, head_dim), rng.randn(2, 3, k_len, head_dim))
 
 
-@graded("attention_weights", weight=4, rows=[{"q_len": 4, "k_len": 6, "head_dim": 5}], pins="values")
+@graded("attention_weights", weight=3, rows=[{"q_len": 4, "k_len": 6, "head_dim": 5}], pins="values")
 def check_weights_masked(impl, rng, q_len, k_len, head_dim):
     """Where mask is False the weight is exactly zero and the others of the row sum to one."""
     q, k = rng.randn(2, 3, q_len, head_dim), rng.randn(2, 3, k_len, head_dim)
@@ -201,19 +202,27 @@ def check_weights_large_scores(impl, rng, q_len, k_len, size, dtype):
     return impl.attention_weights(torch.cat(q, dim=1), torch.cat(k, dim=1))
 
 
+@graded("attention_weights", weight=1, rows=[{"q_len": 2, "k_len": 3}], pins="device", second_device=True)
+def check_weights_on_another_device(impl, rng, q_len, k_len):
+    """With q, k and mask on a GPU everything stays there, with a mask and without."""
+    q, k = rng.randn(2, q_len, 4), rng.randn(2, k_len, 4)
+    mask = open_mask(rng, 2, q_len, k_len, share=0.5)
+    return {"without a mask": impl.attention_weights(q, k), "with one": impl.attention_weights(q, k, mask)}
+
+
 @graded("attention_weights", weight=1, rows=[{"q_len": 4, "k_len": 5, "head_dim": 3}])
 def check_weights_zero_scores(impl, rng, q_len, k_len, head_dim):
     """A score of zero is a score like any other: a query of zeros attends to all keys equally."""
     q, k = rng.randn(2, q_len, head_dim), rng.randn(2, k_len, head_dim)
     q[:, 1] = 0
-    return impl.attention_weights(q, k, torch.ones(2, q_len, k_len, dtype=torch.bool).tril(1))
+    return impl.attention_weights(q, k, torch.ones(2, q_len, k_len, dtype=torch.bool, device=rng.device).tril(1))
 
 
 @graded("attention_weights", weight=1, rows=[{"q_len": 3, "k_len": 6, "size": 200}], pins="±1e4 scores")
 def check_weights_masked_large_scores(impl, rng, q_len, k_len, size):
     """An excluded key has weight zero however large its score is, and however low those of the others are."""
-    mask = torch.ones(q_len, k_len, dtype=torch.bool).tril(2)
-    sign = torch.ones(k_len, 1).masked_fill(mask[:1].T, -1)  # the keys open to the first query score low
+    mask = torch.ones(q_len, k_len, dtype=torch.bool, device=rng.device).tril(2)
+    sign = 1 - 2 * mask[0].float()[:, None]  # the keys open to the first query score low
     q = [rng.integers(size, size + 1, q_len, 1, dtype="float32"), rng.integers(-2, 3, q_len, 15, dtype="float32")]
     k = [
         rng.integers(size, size + 1, k_len, 1, dtype="float32") * sign,

@@ -84,7 +84,7 @@ def check_mha_values(impl, rng, seq_len, n_heads, head_dim, bias):
     return attention(rng.randn(2, seq_len, n_heads * head_dim))
 
 
-@graded("MultiHeadAttention", weight=3, rows=[{"seq_len": 5, "n_heads": 2, "head_dim": 3}])
+@graded("MultiHeadAttention", weight=2, rows=[{"seq_len": 5, "n_heads": 2, "head_dim": 3}])
 def check_mha_not_causal(impl, rng, seq_len, n_heads, head_dim):
     """With causal=False a token attends to every token, later ones too, that the mask allows."""
     attention = rng.fill(impl.MultiHeadAttention(n_heads * head_dim, n_heads))
@@ -100,7 +100,8 @@ def check_mha_padding(impl, rng, seq_len, n_heads, head_dim):
     attention = rng.fill(impl.MultiHeadAttention(n_heads * head_dim, n_heads))
     lengths = torch.tensor([seq_len, seq_len - 2, seq_len - 1, 1])
     real = torch.arange(seq_len) >= seq_len - lengths[:, None]  # (batch, seq_len), padded on the left
-    return attention(rng.randn(4, seq_len, n_heads * head_dim), mask=real[:, None, None, :], causal=True)
+    mask = real[:, None, None, :].to(rng.device)
+    return attention(rng.randn(4, seq_len, n_heads * head_dim), mask=mask, causal=True)
 
 
 @graded("MultiHeadAttention", weight=3, rows=[{"seq_len": 4, "n_heads": 2, "head_dim": 3}], pins="gradients")
@@ -135,3 +136,9 @@ def check_mha_dtype(impl, rng, dtype, seq_len):
 def check_mha_refuses_a_remainder(impl, rng, d_model, n_heads):
     """A d_model that n_heads does not divide is a ValueError when the layer is made, and names them."""
     return registered(impl.MultiHeadAttention(d_model, n_heads))
+
+
+@graded("MultiHeadAttention", weight=1, rows=[{"seq_len": 4}], pins="device", second_device=True)
+def check_mha_on_another_device(impl, rng, seq_len):
+    """A layer on a GPU works there: its causal mask is made on the device of x, not on the CPU."""
+    return rng.fill(impl.MultiHeadAttention(6, 2))(rng.randn(3, seq_len, 6))

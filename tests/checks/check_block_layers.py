@@ -118,9 +118,21 @@ def check_dropout_asks_keep_mask(impl, rng, shape, seed):
     """forward asks keep_mask once for a mask of x's shape and hands the generator on; in evaluation it does not ask."""
     layer, x = impl.Dropout(0.4), rng.randn(*shape)
     asked = draw_from(layer, rng.bools(*shape))
-    layer(x, torch.Generator().manual_seed(seed))
-    layer.eval()(x, torch.Generator().manual_seed(seed))
+    layer(x, rng.generator(seed))
+    layer.eval()(x, rng.generator(seed))
     return asked
+
+
+@graded("Dropout", weight=1, rows=[{"p": 0.4}], pins="device", second_device=True)
+def check_dropout_on_another_device(impl, rng, p):
+    """The mask is drawn on the device of x: of a draw only its place can be compared."""
+    return 0 * impl.Dropout(p)(rng.randn(3, 5))
+
+
+@graded("Dropout", weight=1, rows=[{"shape": [3, 4]}], pins="device", second_device=True)
+def check_dropout_mask_on_another_device(impl, rng, shape):
+    """keep_mask draws on the device that is asked for: of a draw only its place can be compared."""
+    return impl.Dropout(0.4).keep_mask(shape, device=rng.device).logical_and(torch.tensor(False))
 
 
 @graded("Dropout", weight=2, rows=[{"p": 0.3}, {"p": 0.8}])
@@ -216,7 +228,7 @@ def check_block_dropout(impl, rng, norm, dropout):
     """While training, dropout works on the result of attention and on that of feed_forward, before they are added."""
     block = rng.fill(impl.TransformerBlock(6, 2, 10, norm=norm, dropout=dropout))
     asked = draw_from(block, rng.bools(3, 4, 6, share=0.6), rng.bools(3, 4, 6, share=0.6))
-    output = block(rng.randn(3, 4, 6), generator=torch.Generator().manual_seed(5))
+    output = block(rng.randn(3, 4, 6), generator=rng.generator(5))
     return {"output": output, "draws": asked}
 
 
@@ -231,7 +243,7 @@ def check_block_evaluation(impl, rng, dropout):
 @graded("TransformerBlock", weight=1, rows=[{"norm": "pre"}, {"norm": "post"}], pins="state-dict round trip")
 def check_block_state_dict(impl, rng, norm):
     """A second block that loads the state dict of the first gives the same result."""
-    first, second = (impl.TransformerBlock(6, 3, 10, norm=norm) for _ in range(2))
+    first, second = (impl.TransformerBlock(6, 3, 10, norm=norm).to(rng.device) for _ in range(2))
     second.load_state_dict(rng.fill(first).state_dict())
     return second.to(first.norm1.weight.dtype)(rng.randn(2, 5, 6))
 

@@ -146,6 +146,14 @@ def check_lora_draws(impl, rng, seed):
     return {"same seed": torch.equal(one, two), "other seed": torch.equal(one, three), "only it": untouched}
 
 
+@graded("LoRALinear", weight=1, rows=[{"rank": 2}], pins="device", second_device=True)
+def check_lora_on_another_device(impl, rng, rank):
+    """Around a base on a GPU the factors are made there."""
+    base = rng.fill(nn.Linear(5, 4))
+    layer = impl.LoRALinear(base, rank, 3.0)
+    return {"output": layer(rng.randn(2, 5)), "0 * lora_A": 0 * layer.lora_A, "lora_B": layer.lora_B}
+
+
 @graded("LoRALinear", weight=1, rows=[{"dtype": "bfloat16"}, {"dtype": "float64"}], pins="dtype")
 def check_lora_dtype(impl, rng, dtype):
     """The factors and the output have the dtype of base."""
@@ -239,7 +247,7 @@ def check_classifier_parameters(impl, rng, n_classes):
 def check_classifier_values(impl, rng, lengths, n_classes):
     """The scores are those of the last real token of each row."""
     classifier = rng.fill(impl.SequenceClassifier(Tiny(), n_classes))
-    return classifier(rng.integers(0, 9, len(lengths), max(lengths) + 1), torch.tensor(lengths))
+    return classifier(rng.integers(0, 9, len(lengths), max(lengths) + 1), torch.tensor(lengths, device=rng.device))
 
 
 @graded("SequenceClassifier", weight=2, rows=[{"lengths": [2, 5, 4], "pad_id": 0}], pins="any padding")
@@ -247,10 +255,10 @@ def check_classifier_padding(impl, rng, lengths, pad_id):
     """Padding changes nothing, whatever its ids and however long it is; a real token may have the id of the padding."""
     classifier, token_ids = rng.fill(impl.SequenceClassifier(Tiny(), 3)), rng.integers(0, 9, len(lengths), 5)
     token_ids[:, 0] = pad_id
-    real = torch.arange(5) < torch.tensor(lengths)[:, None]
+    real = torch.arange(5, device=rng.device) < torch.tensor(lengths, device=rng.device)[:, None]
     padded = [token_ids.masked_fill(~real, other) for other in (pad_id, 8)]
-    longer = torch.cat([padded[0], torch.full((len(lengths), 2), pad_id)], dim=1)
-    return [classifier(ids, torch.tensor(lengths)) for ids in (*padded, longer)]
+    longer = torch.cat([padded[0], torch.full((len(lengths), 2), pad_id, device=rng.device)], dim=1)
+    return [classifier(ids, torch.tensor(lengths, device=rng.device)) for ids in (*padded, longer)]
 
 
 @graded("SequenceClassifier", weight=2, rows=[{"lengths": [4, 2, 3]}])
@@ -258,8 +266,8 @@ def check_classifier_gradients(impl, rng, lengths):
     """Gradients reach the head and the model, but not the embedding of the padding, nor lm_head."""
     classifier = rng.fill(impl.SequenceClassifier(Tiny(), 3))
     token_ids = rng.integers(0, 8, len(lengths), max(lengths))
-    token_ids[torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]] = 8
-    output = classifier(token_ids, torch.tensor(lengths))
+    token_ids[torch.arange(max(lengths), device=rng.device) >= torch.tensor(lengths, device=rng.device)[:, None]] = 8
+    output = classifier(token_ids, torch.tensor(lengths, device=rng.device))
     names = ("head.weight", "head.bias", "model.token_embedding.weight", "model.lm_head.weight")
     return gradients(output, rng.randn(len(lengths), 3), **{name: classifier.get_parameter(name) for name in names})
 
@@ -267,7 +275,9 @@ def check_classifier_gradients(impl, rng, lengths):
 @graded("SequenceClassifier", weight=1, rows=[{"length": 0}, {"length": 5}])
 def check_classifier_refuses_lengths(impl, rng, length):
     """A length below 1 or above seq_len is a ValueError that names lengths."""
-    return impl.SequenceClassifier(Tiny(), 2)(rng.integers(0, 9, 2, 4), torch.tensor([3, length]))
+    return impl.SequenceClassifier(Tiny(), 2).to(rng.device)(
+        rng.integers(0, 9, 2, 4), torch.tensor([3, length], device=rng.device)
+    )
 
 
 @graded("SequenceClassifier", weight=1, rows=[{"n_classes": 1}])

@@ -48,7 +48,7 @@ def check_embedding_gradient(impl, rng, dtype, seq_len):
 @graded("Embedding", weight=1, rows=[{"wrong": 7}, {"wrong": -1}])
 def check_embedding_refuses_ids_out_of_range(impl, rng, wrong):
     """A token id that is negative or not below vocab_size is a ValueError that names token_ids."""
-    return impl.Embedding(7, 4)(torch.tensor([[0, 3], [wrong, 6]]))
+    return impl.Embedding(7, 4).to(rng.device)(torch.tensor([[0, 3], [wrong, 6]], device=rng.device))
 
 
 # GPT
@@ -112,7 +112,7 @@ def check_gpt_tables_after_a_step(impl, rng, sizes, seq_len):
 def check_gpt_state_dict_round_trip(impl, rng, sizes, seq_len):
     """A model that loads another's state dict gives its logits, and a tied one stays tied."""
     model, other = rng.fill(impl.GPT(**sizes)), impl.GPT(**sizes)
-    other.to(next(model.parameters()).dtype).load_state_dict(model.state_dict())
+    other.to(next(model.parameters())).load_state_dict(model.state_dict())
     return {"logits": other(rng.integers(0, 9, 4, seq_len)), "different parameters": len(list(other.parameters()))}
 
 
@@ -122,6 +122,12 @@ def check_gpt_modes(impl, rng, sizes, seq_len):
     model, token_ids = rng.fill(impl.GPT(**sizes)), rng.integers(0, 9, 4, seq_len)
     seen = {"logits in training": model.train()(token_ids), "training after it": model.training}
     return seen | {"logits": model.eval()(token_ids), "training": model.training, "token_ids": token_ids}
+
+
+@graded("GPT", weight=1, rows=[{"seq_len": 4}], pins="device", second_device=True)
+def check_gpt_on_another_device(impl, rng, seq_len):
+    """A model on a GPU works there: the positions are made on the device of token_ids."""
+    return rng.fill(impl.GPT(**UNTIED))(rng.integers(0, 9, 2, seq_len))
 
 
 @graded("GPT", weight=1, rows=[{"dtype": "bfloat16", "seq_len": 5}, {"dtype": "float64", "seq_len": 7}], pins="dtypes")
@@ -163,7 +169,7 @@ def check_init_std_refuses_no_layers(impl, rng, n_layers):
 def initialised(impl, rng, n_layers, tie_weights=True, seed=1):
     """A model that held other values, after init_weights."""
     model = rng.fill(impl.GPT(90, 40, 24, 2, n_layers, tie_weights=tie_weights))
-    impl.init_weights(model, torch.Generator().manual_seed(seed))
+    impl.init_weights(model, rng.generator(seed))
     return model
 
 
@@ -208,8 +214,8 @@ def check_init_weights_first_loss(impl, rng, n_layers, tied):
 def check_init_weights_draw_from_the_generator(impl, rng, n_layers, seed):
     """The same seed gives the same weights, another seed others, and torch's own generator is left alone."""
     one, same, other = (named(initialised(impl, rng, n_layers, seed=s)) for s in (seed, seed, seed + 1))
-    model, before = impl.GPT(**TIED), torch.get_rng_state()
-    impl.init_weights(model, torch.Generator().manual_seed(seed))
+    model, before = impl.GPT(**TIED).to(rng.device), torch.get_rng_state()
+    impl.init_weights(model, rng.generator(seed))
     return {
         "changed by the same seed": {name: bool((one[name] != same[name]).any()) for name in one},
         "changed by another seed": {name: bool((one[name] != other[name]).any()) for name in one},
@@ -220,9 +226,9 @@ def check_init_weights_draw_from_the_generator(impl, rng, n_layers, seed):
 @graded("init_weights", weight=1, rows=[{"sizes": TIED}], pins="registration")
 def check_init_weights_keep_the_parameters(impl, rng, sizes):
     """The parameters are the same objects as before, and still require gradients."""
-    model = impl.GPT(**sizes)
+    model = impl.GPT(**sizes).to(rng.device)
     before = named(model)
-    impl.init_weights(model, torch.Generator().manual_seed(1))
+    impl.init_weights(model, rng.generator(1))
     same = {name: p is before[name] for name, p in named(model).items()}
     return {"same Parameter": same, "requires_grad": {name: p.requires_grad for name, p in named(model).items()}}
 

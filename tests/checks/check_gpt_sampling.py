@@ -80,10 +80,16 @@ def check_top_p_values(impl, rng, shape, p, dtype):
 @graded("top_p_filter", weight=1, rows=[{"p": 0.5, "other": -1e4}, {"p": 0.25, "other": -math.inf}])
 def check_top_p_boundary(impl, rng, p, other):
     """A sum of exactly p is enough, and of equal logits the lower id comes first."""
-    logits = torch.full((3, 7), other)
+    logits = torch.full((3, 7), other, device=rng.device)
     for row, places in enumerate(([0, 2, 3, 6], [1, 2, 4, 5], [0, 3, 5, 6])):
         logits[row, places] = 1.5 * row  # four tokens of probability 1/4 each
     return impl.top_p_filter(logits, p)
+
+
+@graded("top_p_filter", weight=1, rows=[{"p": 0.7}], pins="device", second_device=True)
+def check_top_p_on_another_device(impl, rng, p):
+    """Logits on a GPU are filtered there."""
+    return impl.top_p_filter(rng.randn(3, 6), p)
 
 
 @graded("top_p_filter", weight=1, rows=[{"p": 0.0, "size": 5}, {"p": 1e-6, "size": 7}])
@@ -169,7 +175,7 @@ class Scripted(nn.Module):
         self.notes.append({"training": self.training or self.inner.training, "gradients": torch.is_grad_enabled()})
         if token_ids.shape[1] > min(self.context_length, self.limit):
             raise OverflowError("the model cannot take that many tokens")
-        sums = (token_ids * torch.arange(1, token_ids.shape[1] + 1)).cumsum(dim=1) % 13
+        sums = (token_ids * torch.arange(1, token_ids.shape[1] + 1, device=token_ids.device)).cumsum(dim=1) % 13
         return nn.functional.one_hot(sums, 13) * 2e4 - 1e4
 
 
@@ -211,8 +217,9 @@ def check_generate_crops(impl, rng, seq_len, context_length):
 )
 def check_generate_stops(impl, rng, lasts, more):
     """A sequence that has drawn stop is filled with it, and nothing is added once all have; a prompt ends nothing."""
-    down = nn.functional.one_hot((torch.arange(7) - 1) % 7, 7) * 1e4  # from n to n - 1, from 0 to 6
-    return impl.generate(Table(down), torch.tensor([[4, 1, last] for last in lasts]), more, stop=1)
+    down = nn.functional.one_hot((torch.arange(7, device=rng.device) - 1) % 7, 7) * 1e4  # from n to n - 1, from 0 to 6
+    prompts = torch.tensor([[4, 1, last] for last in lasts], device=rng.device)
+    return impl.generate(Table(down), prompts, more, stop=1)
 
 
 @graded(
@@ -226,8 +233,9 @@ def check_generate_greedy(impl, rng, options):
 @graded("generate", weight=2, rows=[{"weights": [3, 12, 9], "top_k": None}, {"weights": [6, 1, 2], "top_k": 2}])
 def check_generate_frequencies(impl, rng, weights, top_k):
     """Tokens are drawn with their probabilities (to within 1/16), each for itself and each anew."""
-    model, prompts = Table(torch.tensor([weights]).log().expand(3, 3)), torch.zeros(3000, 1, dtype=torch.int64)
-    new = impl.generate(model, prompts, 2, top_k=top_k, generator=torch.Generator())[:, 1:]
+    model = Table(torch.tensor([weights], device=rng.device).log().expand(3, 3))
+    prompts = torch.zeros(3000, 1, dtype=torch.int64, device=rng.device)
+    new = impl.generate(model, prompts, 2, top_k=top_k, generator=rng.generator(67280421310721))[:, 1:]
     pairs = nn.functional.one_hot(new[:, 0] * 3 + new[:, 1], 9).double().mean(dim=0).reshape(3, 3)
     return {"first": (pairs.sum(dim=1) * 8).round() / 8, "both": (pairs * 5).round() / 5}  # six deviations from .5
 
@@ -235,10 +243,9 @@ def check_generate_frequencies(impl, rng, weights, top_k):
 @graded("generate", weight=1, rows=[{"seed": 3}])
 def check_generate_draws_from_the_generator(impl, rng, seed):
     """The same seed gives the same tokens, another seed others, and torch's own generator is left alone."""
-    model, prompts, before = Table(torch.zeros(9, 9)), rng.integers(0, 9, 40, 2), torch.get_rng_state()
-    draw = [
-        impl.generate(model, prompts, 3, generator=torch.Generator().manual_seed(s)) for s in (seed, seed, seed + 1)
-    ]
+    model, prompts = Table(torch.zeros(9, 9, device=rng.device)), rng.integers(0, 9, 40, 2)
+    before = torch.get_rng_state()
+    draw = [impl.generate(model, prompts, 3, generator=rng.generator(s)) for s in (seed, seed, seed + 1)]
     alone = torch.equal(before, torch.get_rng_state())
     changed = {"same seed": bool((draw[0] - draw[1]).any()), "another seed": bool((draw[0] - draw[2]).any())}
     return {"changed by": changed, "torch's generator is where it was": alone}
@@ -258,3 +265,11 @@ def check_generate_modes(impl, rng, mode, limit):
 def check_generate_refuses(impl, rng, seq_len, more):
     """A negative max_new_tokens and a prompt without tokens are each a ValueError that names the argument."""
     return impl.generate(Scripted(6), rng.integers(0, 13, 4, seq_len), more)
+
+
+@graded("generate", weight=1, rows=[{"lasts": [3, 2], "more": 4}], pins="device", second_device=True)
+def check_generate_on_another_device(impl, rng, lasts, more):
+    """With the model and the prompts on a GPU the new tokens are there too, also when stop is given."""
+    down = nn.functional.one_hot((torch.arange(7, device=rng.device) - 1) % 7, 7) * 1e4
+    prompts = torch.tensor([[4, last] for last in lasts], device=rng.device)
+    return impl.generate(Table(down), prompts, more, stop=1)

@@ -25,8 +25,8 @@ def check_load_values(impl, rng, prefix, n_layers):
     """Every weight comes to its place, with or without transformer. in front of the names and masks among them."""
     model, source = rng.fill(impl.GPT(11, 8, 6, 3, n_layers)), checkpoint(rng, prefix, n_layers=n_layers)
     for i in range(2 if prefix else 1):
-        source[f"{prefix}h.{i}.attn.bias"] = torch.ones(1, 1, 8, 8).tril()
-        source[f"{prefix}h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
+        source[f"{prefix}h.{i}.attn.bias"] = torch.ones(1, 1, 8, 8, device=rng.device).tril()
+        source[f"{prefix}h.{i}.attn.masked_bias"] = torch.tensor(-1e4, device=rng.device)
     impl.load_gpt2_weights(model, source)
     return {name: p.detach() for name, p in named(model).items()}
 
@@ -56,7 +56,7 @@ def check_load_copies(impl, rng, tied):
 @graded("load_gpt2_weights", weight=1, rows=[{"dtype": "bfloat16"}], pins="dtypes")
 def check_load_keeps_the_dtype(impl, rng, dtype):
     """The parameters keep their own dtype, whatever that of the checkpoint."""
-    model = impl.GPT(11, 8, 6, 3, 2).to(getattr(torch, dtype))
+    model = impl.GPT(11, 8, 6, 3, 2).to(rng.device, getattr(torch, dtype))
     impl.load_gpt2_weights(model, {name: tensor.float() for name, tensor in checkpoint(rng).items()})
     return {name: p.detach() for name, p in named(model).items() if "norm" in name or "attention" in name}
 

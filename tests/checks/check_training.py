@@ -47,7 +47,7 @@ def check_cross_entropy_values(impl, rng, shape, vocab_size):
 def check_cross_entropy_left_out(impl, rng, lengths, vocab_size):
     """A target of -100 counts neither in the sum nor in the number that it is divided by."""
     targets = rng.integers(0, vocab_size, len(lengths), max(lengths))
-    targets[torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]] = -100
+    targets[torch.arange(max(lengths), device=rng.device) >= torch.tensor(lengths, device=rng.device)[:, None]] = -100
     return impl.cross_entropy(rng.randn(*targets.shape, vocab_size, scale=2.0), targets)
 
 
@@ -73,7 +73,8 @@ def check_cross_entropy_minus_infinity(impl, rng, n):
     logits = rng.randn(n, 6)
     logits[:, 4:] = float("-inf")
     logits.requires_grad_()
-    return gradients(impl.cross_entropy(logits, rng.integers(0, 4, n)), torch.ones(()), logits=logits)
+    loss = impl.cross_entropy(logits, rng.integers(0, 4, n))
+    return gradients(loss, torch.ones((), device=rng.device), logits=logits)
 
 
 @graded("cross_entropy", weight=2, rows=[{"batch": 3, "seq_len": 4, "left_out": 1}], pins="gradients")
@@ -81,15 +82,15 @@ def check_cross_entropy_gradient(impl, rng, batch, seq_len, left_out):
     """The gradient is (softmax - one-hot) / number of targets, and zero where a target is left out."""
     _, targets = batch_of(rng, batch, seq_len, left_out)
     logits = rng.randn(batch, seq_len, 7, requires_grad=True)
-    return gradients(impl.cross_entropy(logits, targets), torch.ones(()), logits=logits)
+    return gradients(impl.cross_entropy(logits, targets), torch.ones((), device=rng.device), logits=logits)
 
 
 @graded("cross_entropy", weight=1, rows=[{"shape": [2, 3]}])
 def check_cross_entropy_nothing_to_predict(impl, rng, shape):
     """When every target is left out the loss is zero, and so is the gradient: never NaN."""
     logits = rng.randn(*shape, 5, requires_grad=True)
-    loss = impl.cross_entropy(logits, torch.full(shape, -100))
-    return gradients(loss, torch.ones(()), logits=logits)
+    loss = impl.cross_entropy(logits, torch.full(shape, -100, device=rng.device))
+    return gradients(loss, torch.ones((), device=rng.device), logits=logits)
 
 
 @graded(
@@ -111,6 +112,13 @@ def check_cross_entropy_leaves_inputs_alone(impl, rng, shape):
     return {"output": loss, "logits after the call": logits, "targets after the call": targets}
 
 
+@graded("cross_entropy", weight=1, rows=[{"batch": 3}], pins="device", second_device=True)
+def check_cross_entropy_on_another_device(impl, rng, batch):
+    """With logits and targets on a GPU the loss is there too."""
+    _, targets = batch_of(rng, batch, 4, 2)
+    return impl.cross_entropy(rng.randn(batch, 4, 7), targets)
+
+
 @graded("cross_entropy", weight=1, rows=[{"shape": [2, 3], "vocab_size": 3}, {"shape": [6], "vocab_size": 4}])
 def check_cross_entropy_refuses_other_axes(impl, rng, shape, vocab_size):
     """Targets without the leading axes of logits are a ValueError that names targets."""
@@ -120,7 +128,7 @@ def check_cross_entropy_refuses_other_axes(impl, rng, shape, vocab_size):
 @graded("cross_entropy", weight=1, rows=[{"target": 5}, {"target": -1}])
 def check_cross_entropy_refuses_unknown_ids(impl, rng, target):
     """A target that is no token id and not ignore_index is a ValueError that names targets."""
-    return impl.cross_entropy(rng.randn(3, 5), torch.tensor([1, target, -100]))
+    return impl.cross_entropy(rng.randn(3, 5), torch.tensor([1, target, -100], device=rng.device))
 
 
 # perplexity
@@ -129,19 +137,19 @@ def check_cross_entropy_refuses_unknown_ids(impl, rng, target):
 @graded("perplexity", weight=3, rows=[{"counts": [3, 50, 7]}, {"counts": [9, 0, 1, 4]}])
 def check_perplexity_values(impl, rng, counts):
     """Perplexity is exp of the mean over all targets: a batch weighs as much as it has targets."""
-    return impl.perplexity(rng.randn(len(counts), shift=3.0), torch.tensor(counts))
+    return impl.perplexity(rng.randn(len(counts), shift=3.0), torch.tensor(counts, device=rng.device))
 
 
 @graded("perplexity", weight=1, rows=[{"dtype": "float64"}], pins="dtypes")
 def check_perplexity_dtype(impl, rng, dtype):
     """The result is a tensor of the dtype of losses."""
-    return impl.perplexity(rng.randn(3, shift=2.0, dtype=dtype), torch.tensor([5, 2, 4]))
+    return impl.perplexity(rng.randn(3, shift=2.0, dtype=dtype), torch.tensor([5, 2, 4], device=rng.device))
 
 
 @graded("perplexity", weight=1, rows=[{"counts": [3, 4]}, {"counts": [0, 0, 0]}])
 def check_perplexity_refuses_counts(impl, rng, counts):
     """Counts of another shape, or without any target, are a ValueError that names counts."""
-    return impl.perplexity(rng.randn(3), torch.tensor(counts))
+    return impl.perplexity(rng.randn(3), torch.tensor(counts, device=rng.device))
 
 
 # get_batch
@@ -152,7 +160,7 @@ def check_perplexity_refuses_counts(impl, rng, counts):
 )
 def check_get_batch_values(impl, rng, n_tokens, batch, seq_len):
     """Windows start where one torch.randint says, targets are one token later, and the next call goes on drawing."""
-    tokens, generator = rng.integers(0, 1000, n_tokens).numpy().astype(np.uint16), generator_of(rng)
+    tokens, generator = rng.integers(0, 1000, n_tokens).cpu().numpy().astype(np.uint16), generator_of(rng)
     batches = [impl.get_batch(tokens, batch, seq_len, generator) for _ in range(2)]
     return {"batches": batches, "generator": generator.get_state()}
 
@@ -160,16 +168,16 @@ def check_get_batch_values(impl, rng, n_tokens, batch, seq_len):
 @graded("get_batch", weight=1, rows=[{"more": 1, "seq_len": 4}, {"more": 3, "seq_len": 3}])
 def check_get_batch_short_text(impl, rng, more, seq_len):
     """Every start that leaves room for the last target is drawn, in a text of seq_len + 1 tokens the only one."""
-    tokens = rng.integers(0, 1000, seq_len + more).numpy()
+    tokens = rng.integers(0, 1000, seq_len + more).cpu().numpy()
     return impl.get_batch(tokens, 30, seq_len, generator_of(rng))
 
 
 @graded("get_batch", weight=1, rows=[{"kind": "memmap", "seq_len": 3}, {"kind": "tensor", "seq_len": 4}], pins="dtypes")
 def check_get_batch_kinds_of_tokens(impl, rng, scratch, kind, seq_len):
     """Tokens may be a memory-mapped file of uint16 or an int32 tensor; the result is int64."""
-    tokens = rng.integers(0, 60_000, 40)
+    tokens = rng.integers(0, 60_000, 40).cpu()
     if kind == "memmap":
-        (scratch / "tokens").write_bytes(tokens.numpy().astype(np.uint16).tobytes())
+        (scratch / "tokens").write_bytes(tokens.cpu().numpy().astype(np.uint16).tobytes())
         return impl.get_batch(np.memmap(scratch / "tokens", np.uint16, "r"), 2, seq_len, generator_of(rng))
     return impl.get_batch(tokens.to(torch.int32), 2, seq_len, generator_of(rng))
 
@@ -184,7 +192,7 @@ def check_get_batch_reads_windows_only(impl, rng, n_tokens, seq_len):
 @graded("get_batch", weight=1, rows=[{"seq_len": 4}])
 def check_get_batch_two_tensors(impl, rng, seq_len):
     """Writing into the targets, to leave some out, changes neither the inputs nor the text."""
-    tokens = rng.integers(0, 9, 20)
+    tokens = rng.integers(0, 9, 20).cpu()
     token_ids, targets = impl.get_batch(tokens, 5, seq_len, generator_of(rng))
     targets[:] = -100
     return {"token_ids": token_ids, "tokens after the call": tokens}
@@ -193,14 +201,14 @@ def check_get_batch_two_tensors(impl, rng, seq_len):
 @graded("get_batch", weight=1, rows=[{"seq_len": 5}])
 def check_get_batch_device(impl, rng, seq_len):
     """Both tensors are put on the device that is asked for."""
-    both = impl.get_batch(rng.integers(0, 9, 20).numpy(), 2, seq_len, generator_of(rng), device="meta")
+    both = impl.get_batch(rng.integers(0, 9, 20).cpu().numpy(), 2, seq_len, generator_of(rng), device="meta")
     return [[tensor.device.type, str(tensor.dtype), list(tensor.shape)] for tensor in both]
 
 
 @graded("get_batch", weight=1, rows=[{"n_tokens": 5, "seq_len": 5}, {"n_tokens": 3, "seq_len": 6}])
 def check_get_batch_refuses_short_text(impl, rng, n_tokens, seq_len):
     """A text without room for one window and its last target is a ValueError that names tokens."""
-    return impl.get_batch(rng.integers(0, 9, n_tokens).numpy(), 2, seq_len, generator_of(rng))
+    return impl.get_batch(rng.integers(0, 9, n_tokens).cpu().numpy(), 2, seq_len, generator_of(rng))
 
 
 # pack_documents

@@ -48,6 +48,13 @@ def check_adamw_eps(impl, rng, scale, eps):
     return fixed_steps(rng, optimizer, parameters, 4, scale)
 
 
+@graded("AdamW", weight=1, rows=[{"steps": 2}], pins="device", second_device=True)
+def check_adamw_on_another_device(impl, rng, steps):
+    """Parameters on a GPU have their running means there."""
+    parameters = parameters_of(rng, (3, 4))
+    return fixed_steps(rng, impl.AdamW(parameters, lr=0.1, eps=1e-3), parameters, steps)
+
+
 @graded("AdamW", weight=1, pins="defaults")
 def check_adamw_defaults(impl, rng):
     """AdamW is a torch.optim.Optimizer with lr 1e-3, betas (0.9, 0.999), eps 1e-8 and weight_decay 0.01."""
@@ -251,7 +258,7 @@ def check_clip_reads_once(impl, rng, shape):
 @graded("clip_grad_norm", weight=1, rows=[{"shape": [3, 4]}], pins="no gradient at all")
 def check_clip_without_gradients(impl, rng, shape):
     """Without any gradient the norm is zero."""
-    return {"output": impl.clip_grad_norm(parameters_of(rng, shape), 1.0).reshape(())}
+    return {"output": impl.clip_grad_norm(parameters_of(rng, shape), 1.0).reshape(()).cpu()}
 
 
 @graded("clip_grad_norm", weight=1, rows=[{"dtype": "float16"}, {"dtype": "float64"}], pins="dtypes")

@@ -33,7 +33,10 @@ def class_folder(tmp_path: Path) -> Path:
             ["grade", "attention", "class", "-o", "out", "--upstream", "mine"],
             "--upstream must be given or own, got 'mine'.",
         ),
-        (["grade", "attention", "class", "-o", "out", "--device", "tpu"], "--device must be cpu or cuda, got 'tpu'."),
+        (
+            ["grade", "attention", "class", "-o", "out", "--device", "tpu"],
+            "--device must be one of cpu, cuda, cuda-tf32, second, got 'tpu'.",
+        ),
         (["check", "attention", "--impl", "nowhere.py"], "There is no 'nowhere.py'."),
         (["demo", "attention", "--impl", "nowhere.py"], "There is no 'nowhere.py'."),
     ],
@@ -120,6 +123,7 @@ def test_stubs_are_up_to_date() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.slow  # `make lint` does the same
 def test_every_mutant_applies() -> None:
     done = grader("mutants")
     assert done.returncode == 0

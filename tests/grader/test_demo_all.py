@@ -37,6 +37,7 @@ def run(course: Course, **changed: str) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_whole_chain_runs_on_the_persons_own_files(course: Course) -> None:
     assert run(course) == [
         "half: your own",

@@ -211,6 +211,7 @@ def test_apply_names_the_mutant_and_the_edit(broken, message):
 # the mutants of the course
 
 
+@pytest.mark.slow  # `make lint` does the same
 def test_every_mutant_of_the_course_applies():
     course = load_course(ROOT)
     for module in course.modules.values():

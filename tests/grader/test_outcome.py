@@ -32,7 +32,7 @@ from grader.outcome import (
 from grader.sandbox import Printed
 
 FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=150)
-FIELDS = {"ended": "values", "leaves": [], "raised": None, "why": "", "seconds": 0.0, "printed": ""}
+FIELDS = {"ended": "values", "leaves": [], "raised": None, "why": "", "seconds": 0.0, "printed": "", "gpu_bytes": 0}
 RAISED = {"kind": "ValueError", "bases": ["ValueError"], "message": "no", "trace": ""}
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),

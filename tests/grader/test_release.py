@@ -82,7 +82,8 @@ def test_week_before_the_first_is_refused(course: Course) -> None:
         modules_until(course, 0)
 
 
-@pytest.mark.parametrize("week", [pytest.param(1, marks=pytest.mark.slow), 6])
+@pytest.mark.slow
+@pytest.mark.parametrize("week", [1, 6])
 def test_nothing_secret_is_in_a_kit(course: Course, week: int) -> None:
     modules = modules_until(course, week)
     files = kit_files(course, modules, {module.name: NO_TENSORS for module in modules})

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ MODULE = Module(
     week=1,
     title="Small",
     hours=1,
-    tasks={name: Task(1, [], name) for name in ("softmax", "Linear", "weights", "heads")},
+    tasks={name: Task(1, [], [], name) for name in ("softmax", "Linear", "weights", "heads")},
     forbidden=[
         *("torch.softmax", "torch.nn.functional.softmax", "torch.nn.Softmax", "torch.nn.Linear"),
         *("Tensor.softmax", "Tensor.log_softmax", "einops.*"),
@@ -359,3 +360,17 @@ def test_time_grows_with_the_length_only(source: str) -> None:
     start = time.process_time()
     screen(source, MODULE)
     assert time.process_time() - start < 5  # well below 1 s here; quadratic work would take minutes
+
+
+def test_task_may_forbid_what_others_may_call() -> None:
+    weights = Task(1, [], ["torch.exp", "aten.exp*"], "weights")
+    module = replace(MODULE, tasks={**MODULE.tasks, "weights": weights})
+    source = (
+        "import torch\n\ndef softmax(x, dim):\n    return torch.exp(x)\n\ndef weights(q, k):\n    return torch.exp(q)\n"
+    )
+    look = screen(source, module)
+    assert [(finding.line, finding.call, finding.task) for finding in look.forbidden] == [(7, "torch.exp", "weights")]
+    seen = screen("def softmax(x, dim):\n    ...\n\ndef weights(q, k):\n    ...\n", module)
+    found = seen.with_calls(["2 aten.exp", "5 aten.exp"], module).forbidden
+    assert [(finding.line, finding.call, finding.task) for finding in found] == [(5, "aten.exp", "weights")]
+    assert module.all_forbidden[-2:] == ["torch.exp", "aten.exp*"]

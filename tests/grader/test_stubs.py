@@ -141,7 +141,7 @@ class Scale:
 
 
 def module_with(*tasks: str, name: str = "scales") -> Module:
-    numbered = {task: Task(1.0, [], task, f"3.{index}") for index, task in enumerate(tasks, 1)}
+    numbered = {task: Task(1.0, [], [], task, f"3.{index}") for index, task in enumerate(tasks, 1)}
     return Module(week=3, title="Scales", hours=1.0, tasks=numbered, name=name)
 
 

@@ -74,13 +74,13 @@ def test_worker_that_ends_before_the_watch_has_reported_is_a_note(graded: Graded
 @pytest.mark.parametrize(
     "call", ["", "2", "2 ", "x torch.exp", "2 <b>", "2 torch.exp\n", "99999999 torch.a", "2 torch.\u0662", "2 os.x"]
 )
-def test_account_that_is_no_name_of_torchs_is_left_out(call: str) -> None:
-    assert Screen().with_calls([call]).forbidden == []
+def test_account_of_what_is_not_forbidden_is_left_out(course: Course, call: str) -> None:
+    assert Screen().with_calls([call], course.module("attention")).forbidden == []
 
 
 def test_kernel_is_not_told_beside_its_function(session: Session) -> None:
     look = screen("import torch\n\ndef softmax(x, dim):\n    return x\n", session.module)
-    both = look.with_calls(["4 torch.softmax", "4 aten._softmax", "1 aten._softmax"])
+    both = look.with_calls(["4 torch.softmax", "4 aten._softmax", "1 aten._softmax"], session.module)
     assert [(f.line, f.call, f.task) for f in both.forbidden] == [
         (1, "aten._softmax", None),
         (4, "torch.softmax", "softmax"),

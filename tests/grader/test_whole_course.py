@@ -49,6 +49,7 @@ def test_all_modules_are_graded_into_one_report(folder: Path) -> None:
     assert "6 graded before and unchanged, 0 to grade" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_second_module_joins_the_first_and_reports_can_be_drawn_anew(folder: Path) -> None:
     assert grader(folder, "grade", "half", "class", "-o", "out").returncode == 0
     assert grader(folder, "grade", "mean", "class", "-o", "out").returncode == 0

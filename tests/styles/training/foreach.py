@@ -54,7 +54,8 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int = NO_TARGET
     _require(logits.shape[:-1] == targets.shape, f"logits {tuple(logits.shape)}, but targets {tuple(targets.shape)}")
     chosen = (targets != ignore_index).flatten().nonzero().squeeze(1)
     ids = targets.flatten()[chosen]
-    _require(bool(torch.isin(ids, torch.arange(logits.shape[-1])).all()), f"not all targets are token ids: {ids}")
+    known = torch.isin(ids, torch.arange(logits.shape[-1], device=ids.device))
+    _require(bool(known.all()), f"not all targets are token ids: {ids}")
     x = _at_least_single(logits).flatten(0, -2)[chosen] if targets.ndim else _at_least_single(logits)[None][chosen]
     if len(chosen) == 0:
         return _at_least_single(logits).mul(0).sum()
