@@ -15,10 +15,11 @@ from .device import CPU, is_gpu
 from .diagnose import diagnose
 from .grade import Options, look_into
 from .mutants import Mutant
+from .opening import open_session
 from .outcome import Outcome
 from .run import jobs_by_default
 from .screen import screen
-from .session import Session, open_session
+from .session import Session
 from .source import Known
 
 ILL_CONDITIONED = 200  # times u·scale: beyond it the tolerance says little

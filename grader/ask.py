@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from .errors import BadRequest, suggest
 from .hints import Asked, Hint, hints, mistake
+from .opening import open_session
 from .own_file import Own, keep, last_record, read, whole
 from .progress import UNKNOWN, note_hint, read_progress
 from .record import CheckRecord, SubmissionRecord
-from .session import open_session
 
 COUNTED = {
     "free": "Hints are counted in progress.txt, for you alone.",

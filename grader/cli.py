@@ -120,7 +120,7 @@ def ci(module: ModuleName) -> None:
     from .collect import collect
     from .course import find_root, load_course
     from .grade import Options, grade
-    from .session import open_session
+    from .opening import open_session
 
     github.require_actions(os.environ)
     course = load_course(find_root())

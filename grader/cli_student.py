@@ -31,8 +31,8 @@ def check(
     from . import terminal
     from .advice import advise
     from .errors import BadRequest
+    from .opening import open_session
     from .own_file import keep, read, whole
-    from .session import open_session
 
     if watch and (pdb or as_json):
         raise BadRequest(f"--watch and {'--pdb' if pdb else '--json'} do not go together.")

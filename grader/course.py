@@ -12,6 +12,7 @@ from .errors import BadRequest, suggest
 
 Table = TypeVar("Table")
 FEEDBACK = {"hidden": ("property", "kind", "mistake"), "hints": ("free", "reported")}
+REFERENCE = "reference"  # the folder of the model answers; a kit has none
 METHOD, KERNEL = "Tensor.", "aten."  # start an entry of `forbidden`: a method of any tensor, a kernel of torch's own
 TOML_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -124,6 +125,10 @@ class Course:
         """check_MODULE.py, or check_MODULE_PART.py for each part of a long one."""
         folder = self.root / "tests" / "checks"
         return sorted([*folder.glob(f"check_{module}.py"), *folder.glob(f"check_{module}_*.py")])
+
+    def frozen_path(self, module: str) -> Path:
+        """Where the tensors of a module lie in a kit; the JSON is beside them."""
+        return self.root / "tests" / "expected" / f"{module}.safetensors"
 
     def module_of(self, check_file: Path) -> Module:
         for module in self.modules.values():

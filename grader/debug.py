@@ -22,9 +22,9 @@ from .collect import Submission
 from .collecting import Collected, collect_checks, names_of
 from .errors import BadRequest
 from .grade import Options, look_into
+from .opening import open_session
 from .own_file import Own, read
 from .rng import Rng
-from .session import open_session
 from .verdict import Verdict
 
 OWN = f"{loading.PACKAGE}/"

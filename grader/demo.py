@@ -49,7 +49,7 @@ def run_all(course: Course, impl: Path | None, out: Path, say: Say, device: str 
 def _checked(course: Course, module: Module, folder: Path) -> tuple[str, str]:
     """The source of a module that somebody wrote, and why it cannot be used."""
     from .grade import Options, grade
-    from .session import open_session
+    from .opening import open_session
 
     [submission] = collect(folder / f"{module.name}.py", module.name)
     if submission.problem:

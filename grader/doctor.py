@@ -19,7 +19,7 @@ from .course import Course, find_root, load_course
 from .errors import BadRequest, GraderFault
 from .run import jobs_by_default
 from .text import one_line
-from .workers import THREADS
+from .zygotes import THREADS
 
 MEMORY_NEEDED = 2 << 30  # bytes; torch and two workers
 DISK_NEEDED = 1 << 30
@@ -223,7 +223,7 @@ def _isolation(course: Course | None) -> Finding:
     if course is None or not module:
         return Finding("isolation", f"{possible} (not measured: there is no course here)", True)
     from .sandbox import Caps
-    from .workers import Zygote
+    from .zygotes import Zygote
 
     secret = course.root / "course.toml"
     zygote = Zygote(course.check_files(module), secret)

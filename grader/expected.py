@@ -16,7 +16,8 @@ from .errors import GraderFault
 from .outcome import Leaf, Outcome, Raised, TensorLeaf
 from .rng import seed_from
 from .worker import Job, Run
-from .workers import Zygote, run_job
+from .workers import run_job
+from .zygotes import Zygote
 
 MOVED_DRAWS = 3
 NATIVE = (False, 0)

@@ -53,11 +53,6 @@ class Frozen:
         return self.in_file[mutant.name]
 
 
-def frozen_path(course: Course, module: Module) -> Path:
-    """Where the tensors of a module lie in a kit; the JSON is beside them."""
-    return course.root / "tests" / "expected" / f"{module.name}.safetensors"
-
-
 def digest(body: Mapping[str, Any]) -> str:
     """The hash that a frozen JSON carries of all its other entries."""
     rest = {key: value for key, value in body.items() if key != "digest"}
@@ -93,7 +88,7 @@ def read_frozen(course: Course, module: Module, rows: Sequence[RowId], seed: int
         BadRequest: a file is missing, damaged or of another version, the check files are not those it was made with,
             or the seed is not one of those that were frozen.
     """
-    path = frozen_path(course, module)
+    path = course.frozen_path(module.name)
     body, payload = _read(path)
     for file in course.check_files(module.name):
         if body["checks"].get(file.name) != sha256(file.read_bytes()):

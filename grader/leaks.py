@@ -15,9 +15,8 @@ from pathlib import Path
 
 from .archive import Files, unzip_files
 from .assemble import GIVEN_FOLDER
-from .course import Course, Module
+from .course import REFERENCE, Course, Module
 from .errors import BadRequest
-from .live import REFERENCE
 from .mutants import apply, load_mutants
 
 SHORTEST = 28  # characters without white space; a shorter line tells nothing

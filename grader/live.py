@@ -8,6 +8,7 @@ from .assemble import from_folder
 from .axes import Signature, signatures
 from .collecting import RowId
 from .compare import compare
+from .course import REFERENCE
 from .errors import GraderFault
 from .expected import Expected, expect
 from .jobs import Jobs
@@ -15,9 +16,8 @@ from .mutants import Mutant, apply, load_mutants
 from .outcome import Outcome
 from .source import Known
 from .timings import Timings
-from .workers import Zygote, run_job
-
-REFERENCE = "reference"
+from .workers import run_job
+from .zygotes import Zygote
 
 
 @dataclass

@@ -86,7 +86,7 @@ def watch(own: Own, seed: int, device: str, poll: bool | None) -> None:
         _in_thread(loop, lambda: _watch_file(loop, poll))
         _look(loop)
         loop.show()
-        from .session import open_session  # it imports torch: the screen is there before
+        from .opening import open_session  # it imports torch: the screen is there before
 
         session = stack.enter_context(open_session(own.course, own.module, seed, device))
         loop.ready = True

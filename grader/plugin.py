@@ -117,7 +117,7 @@ class Grading:
         """Row → why it fails, for every row of these tasks."""
         from .collect import collect
         from .grade import Options, look_into
-        from .session import open_session
+        from .opening import open_session
 
         option = self._config.getoption
         found = collect(self._path(course, module), module.name, module.upstream)

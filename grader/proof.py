@@ -15,9 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .archive import Files, unzip_files, write_files
-from .course import Course, Module
+from .course import REFERENCE, Course, Module
 from .errors import BadRequest
-from .live import REFERENCE
 
 SECONDS = 300  # for one command
 Say = Callable[[str], None]

@@ -10,9 +10,9 @@ from .errors import BadRequest
 from .freeze import SEEDS, freeze
 from .kit import MANIFEST, kit_files, modules_until
 from .leaks import refuse_leaks, secrets
+from .opening import open_session
 from .proof import Say, prove
 from .record import write_bytes
-from .session import open_session
 from .stubs import write_stubs
 
 FOLDER = "student"

@@ -17,8 +17,8 @@ from .collect import Submission, collect
 from .course import Course, Module
 from .errors import BadRequest, GraderFault
 from .grade import Options, grade
+from .opening import open_session
 from .record import SubmissionRecord, from_json, write_whole
-from .session import open_session
 from .timings import Timings
 
 RUN_FILE = "run.json"

@@ -1,37 +1,24 @@
 """What one grading run of a module shares: the warm zygote of the submissions, and the source of what is right."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 
 from .axes import Signature
 from .collecting import RowId
 from .compare import compare
-from .course import Course, Module
-from .device import CPU, check_device, is_gpu
-from .errors import BadRequest, GpuOutOfReach
+from .course import REFERENCE, Course, Module
+from .errors import BadRequest
 from .expected import Expected
-from .frozen import frozen_path, read_frozen
-from .isolation import LEVELS, NAMESPACES, not_dumpable
-from .jobs import Jobs, jobs_of
-from .live import REFERENCE, Live, open_live
+from .jobs import Jobs
+from .live import Live
 from .mutants import Mutant
 from .outcome import Outcome
 from .source import Source
 from .timings import Timings
 from .worker import Job
-from .workers import Results, Zygote
-
-GIVEN_UP_FOR_GPU: tuple[tuple[str, ...], ...] = (
-    (),
-    (NAMESPACES,),
-    (NAMESPACES, "seccomp"),
-    (NAMESPACES, "seccomp", "Landlock"),
-    (NAMESPACES, "seccomp", "Landlock", "resource limits", "own user", "no capabilities"),
-)
+from .workers import Results
+from .zygotes import Zygote
 
 
 @dataclass
@@ -118,97 +105,3 @@ def single(results: Results, rows: Sequence[RowId]) -> dict[str, Outcome]:
     if results.loaded.ended != "values":
         return {row.name: results.loaded for row in rows}
     return {row.name: outcomes[-1] for row, outcomes in zip(rows, results.outcomes, strict=True)}
-
-
-@contextmanager
-def open_session(
-    course: Course,
-    module: Module,
-    seed: int,
-    device: str = CPU,
-    require: str = "D",
-    skip: Sequence[str] = (),
-    timings: Timings | None = None,
-    gpu_workers: int = 1,
-) -> Iterator[Session]:
-    """Start the zygotes, warm them, and compute the expected outcomes, or in a kit read them.
-
-    Args:
-        device: where the checks run, see device.py.
-        require: the isolation level to insist on, see isolation.py.
-        skip: layers to leave out, to test the ones below them.
-        timings: where to count the time of each step.
-        gpu_workers: how many workers share a GPU.
-    Raises:
-        BadRequest: the machine cannot give the isolation level, or has no such device.
-        BadRequest: a check is of a task that course.toml does not list, or a task has no check.
-        BadRequest: a kit's frozen tensors are missing, damaged, or not for these checks or this seed.
-    """
-    check_files = course.check_files(module.name)
-    if not check_files:
-        raise BadRequest(f"There are no checks for {module.name}: tests/checks/check_{module.name}.py does not exist.")
-    check_device(device)
-    reference = course.root / REFERENCE / f"{module.name}.py"
-    kit = not reference.is_file()
-    not_dumpable()
-    timings = timings or Timings()
-    secret = frozen_path(course, module) if kit else reference
-    jobs = jobs_of(course, module, device, gpu_workers)
-    start = partial(_start, 1 if kit else 2, check_files, secret, jobs)
-    with timings.step("import torch and the checks"):
-        zygotes = _start_for_gpu(start) if is_gpu(device) else start(skip)
-    try:
-        rows, *_ = [_in_order(zygote.rows, module) for zygote in zygotes]
-        _require(zygotes[0], require)
-        warm = jobs.job([jobs.given] if jobs.given else [], rows, {})
-        with timings.step("warm up on given"), ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda zygote: zygote.warm(warm), zygotes))
-        if kit:
-            source: Source = read_frozen(course, module, rows, seed, device)
-        else:
-            source = open_live(jobs, zygotes[1], rows, seed, timings)
-        yield Session(jobs, seed, zygotes[0], source, rows, timings)
-    finally:
-        for zygote in zygotes:
-            zygote.close()
-
-
-def _start(count: int, check_files: Sequence[Path], secret: Path, jobs: Jobs, skip: Sequence[str]) -> list[Zygote]:
-    """Zygotes that have collected their checks; the canaries of a first worker have been heard."""
-    zygotes = [Zygote(check_files, secret, skip, jobs.device) for _ in range(count)]
-    try:
-        for zygote in zygotes:
-            _ = zygote.rows
-        zygotes[0].probe(jobs.caps)
-    except BaseException:
-        for zygote in zygotes:
-            zygote.close()
-        raise
-    return zygotes
-
-
-def _start_for_gpu(start: Callable[[Sequence[str]], list[Zygote]]) -> list[Zygote]:
-    """Zygotes whose workers reach the GPU: drivers differ in what they need, so layers are given up one by one."""
-    for skip in GIVEN_UP_FOR_GPU:
-        try:
-            return start(skip)
-        except GpuOutOfReach as error:
-            why = error
-    raise BadRequest(f"No worker can open the GPU: {why}. Use --device cpu.")
-
-
-def _require(students: Zygote, wanted: str) -> None:
-    found = students.isolation
-    assert found is not None
-    if LEVELS.index(found.level) > LEVELS.index(wanted):
-        raise BadRequest(f"--require-isolation {wanted}: this machine gives {'; '.join(found.describe())}.")
-
-
-def _in_order(rows: list[RowId], module: Module) -> list[RowId]:
-    """The rows of every task of the module, in the order of course.toml."""
-    checked, tasks = {row.task for row in rows}, list(module.tasks)
-    for task in checked - set(tasks):
-        raise BadRequest(f"A check grades '{task}', which course.toml does not list under {module.name}.")
-    for task in set(tasks) - checked:
-        raise BadRequest(f"course.toml gives points for '{task}' of {module.name}, but no check grades it.")
-    return sorted(rows, key=lambda row: tasks.index(row.task))

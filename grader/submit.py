@@ -14,9 +14,9 @@ from .errors import BadRequest, GraderFault
 from .frozen import sha256
 from .grade import Options, grade, versions
 from .kit import STUBS
+from .opening import open_session
 from .record import SubmissionRecord, write_bytes
 from .screen import screen
-from .session import open_session
 from .unzip import shown
 
 SCHEMA = 1

@@ -1,35 +1,21 @@
-"""The judge's end of the processes: start a zygote, run rows in workers, hold every deadline from outside."""
+"""Running the rows of a job in workers, with every deadline held from outside."""
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
 
-from . import isolation, wire
-from .collecting import RowId
-from .device import CPU, is_gpu
-from .errors import BadRequest, GpuOutOfReach, GraderFault
+from . import wire
 from .gpu import BROKEN as GPU_BROKEN
 from .outcome import LENGTHS, MAX_JOB, BadFrame, Outcome, decode, lengths
-from .sandbox import Caps
 from .timings import Timings
 from .worker import Job, Run, ended_by_clock
+from .zygotes import Zygote
 
 TIMEOUTS_ALLOWED = 2
 USED_UP = "it was not run, because the submission has used up its computing time"
 NOT_RUN = "it was not run, because an earlier check did not end"
-START_SECONDS = 30  # a worker that does not report by then is the grader's fault
-FIRST_USER, USERS, SLOTS = 200_000, 4096, 64  # uids that nobody has, another range for each zygote
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -41,144 +27,6 @@ class Results:
     calls: list[str] = field(default_factory=list)  # what the watch saw, as `line name`
     cpu_seconds: float = 0.0  # of all workers that it took
     unwatched: bool = False  # a worker ended before the watch had looked at what it ran
-
-
-@dataclass(frozen=True)
-class Isolation:
-    """What the canaries of a worker saw."""
-
-    layers: frozenset[str]
-    held: frozenset[str]
-
-    @property
-    def level(self) -> str:
-        return isolation.level(set(self.layers), set(self.held))
-
-    def describe(self) -> list[str]:
-        return isolation.describe(set(self.layers), set(self.held))
-
-
-class Zygote:
-    """A warm process to fork workers from; `rows` are the checks it found."""
-
-    def __init__(self, check_files: Sequence[Path], secret: Path, skip: Sequence[str] = (), device: str = CPU) -> None:
-        ours, theirs = socket.socketpair()
-        environment = dict.fromkeys(THREADS, "1") | {
-            "PATH": os.defpath,
-            "LANG": "C.UTF-8",
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTHONHASHSEED": "0",  # the order of a set must not differ from one run to the next
-            **_visible_gpus(device),
-        }
-        files = [str(file) for file in check_files]
-        setting = {"check_files": files, "secret": str(secret), "judge": os.getpid(), "skip": list(skip)}
-        setting["device"] = device
-        command = [sys.executable, "-s", "-P", "-B", "-m", "grader.zygote", str(theirs.fileno()), json.dumps(setting)]
-        self._process = subprocess.Popen(
-            command,
-            env=environment,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,  # Ctrl-C is for the judge
-        )
-        theirs.close()
-        self._sock = ours
-        self._lock = threading.Lock()
-        self._rows: list[RowId] | None = None
-        self._users: SimpleQueue[int] = SimpleQueue()
-        for slot in range(SLOTS):
-            self._users.put(FIRST_USER + self._process.pid % USERS * SLOTS + slot)
-        self._user_of: dict[int, int] = {}  # worker's pid → its uid
-        self.isolation: Isolation | None = None  # of the first worker; every later one must match it
-
-    @property
-    def rows(self) -> list[RowId]:
-        """The rows of the check file, in file order; waits for the zygote to be ready the first time."""
-        with self._lock:
-            if self._rows is None:
-                answer = self._receive()
-                if "error" in answer:
-                    raise BadRequest(answer["error"])
-                self._rows = [RowId(**row) for row in answer["rows"]]
-        return self._rows
-
-    def warm(self, job: Job) -> None:
-        """Run a job in the zygote itself, so that no worker has to import what it needs."""
-        answer = self._ask({"op": "warm", "job": asdict(job)})
-        if answer["loaded"] != "values" or not answer["values"]:
-            command = "pytest tests/checks --impl assignments/given"
-            raise GraderFault(f"assignments/given does not import or run; `{command}` says more")
-
-    def spawn(self, caps: Caps) -> tuple[int, socket.socket]:
-        """A new worker, closed off: its pid and the socket to it.
-
-        Raises:
-            GraderFault: it is less closed off than the workers before it.
-        """
-        ours, theirs = socket.socketpair()
-        uid = self._users.get()
-        with theirs:
-            answer = self._ask({"op": "spawn", "caps": asdict(caps), "uid": uid}, [theirs.fileno()])
-        self._user_of[answer["pid"]] = uid
-        ours.settimeout(START_SECONDS)
-        try:
-            report = wire.receive_json(ours)
-        except (wire.Closed, wire.Late) as error:
-            ours.close()
-            self.kill(answer["pid"])
-            raise GraderFault(f"a worker ended before it could begin ({error})") from None
-        if report["gpu"]:
-            ours.close()
-            self.kill(answer["pid"])
-            raise GpuOutOfReach(report["gpu"])
-        absent = {name for name, why in {**report["layers"], **answer["absent"]}.items() if why}
-        layers = frozenset({*report["layers"], isolation.NAMESPACES} - absent)
-        self._compare(Isolation(layers, frozenset(report["held"])))
-        return answer["pid"], ours
-
-    def kill(self, pid: int) -> tuple[int, float]:
-        """End a worker and everything it has started; its wait status and the CPU seconds it took."""
-        answer = self._ask({"op": "kill", "pid": pid})
-        self._users.put(self._user_of.pop(pid))
-        return int(answer["status"]), float(answer["cpu_seconds"])
-
-    def probe(self, caps: Caps) -> Isolation:
-        """Start a worker for nothing but its canaries."""
-        pid, sock = self.spawn(caps)
-        sock.close()
-        self.kill(pid)
-        assert self.isolation is not None
-        return self.isolation
-
-    def _compare(self, found: Isolation) -> None:
-        if self.isolation is None:
-            self.isolation = found
-        elif not found.held >= self.isolation.held:
-            lost = ", ".join(sorted(self.isolation.held - found.held))
-            raise GraderFault(f"a worker could do what those before it could not: {lost}")
-
-    def close(self) -> None:
-        self._sock.close()
-        self._process.wait()
-
-    def _ask(self, request: dict[str, Any], fds: Sequence[int] = ()) -> Any:
-        _ = self.rows  # the first answer is the list of checks
-        text = json.dumps(request).encode()
-        with self._lock:
-            try:
-                socket.send_fds(self._sock, [wire.LENGTH.pack(len(text))], list(fds))
-                self._sock.sendall(text)
-                return self._receive()
-            except OSError as error:
-                raise GraderFault(f"the process that workers are forked from has gone ({error})") from None
-
-    def _receive(self) -> Any:
-        try:
-            return wire.receive_json(self._sock)
-        except wire.Closed:
-            raise GraderFault("the process that workers are forked from ended; its message is above") from None
 
 
 def run_job(
@@ -275,17 +123,6 @@ class _Frames:
         return decode(
             wire.receive_bytes(self._sock, header, deadline), wire.receive_bytes(self._sock, payload, deadline)
         )
-
-
-def _visible_gpus(device: str) -> dict[str, str]:
-    """The environment that shows a process its GPUs, or hides them.
-
-    A process that sees one starts threads at its first gradient, and then its forks can compute none.
-    """
-    if not is_gpu(device):
-        return {"CUDA_VISIBLE_DEVICES": ""}
-    chosen = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}
-    return {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "CUDA_CACHE_DISABLE": "1", **chosen}
 
 
 def _died(status: int, job: Job, fate: Outcome) -> Outcome:

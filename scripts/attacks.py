@@ -22,8 +22,9 @@ from pathlib import Path
 from grader.collect import Submission
 from grader.course import load_course
 from grader.grade import Options, grade
+from grader.opening import open_session
 from grader.record import SubmissionRecord
-from grader.session import Session, open_session
+from grader.session import Session
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "attacks"

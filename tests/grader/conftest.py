@@ -14,8 +14,9 @@ from grader.course import Course, Module, load_course
 from grader.freeze import freeze
 from grader.grade import Options, grade
 from grader.kit import kit_files, modules_until
+from grader.opening import open_session
 from grader.record import SubmissionRecord
-from grader.session import Session, open_session
+from grader.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 MUTANTS_SKIPPED = 9

@@ -4,7 +4,7 @@ import pytest
 
 from grader.adequacy import killers, prove, wrongly_failed
 from grader.course import Course, find_root, load_course
-from grader.session import open_session
+from grader.opening import open_session
 
 MODULES = sorted(load_course(find_root()).modules)
 SAMPLE = 12

@@ -7,8 +7,8 @@ from toy import HALF, MEAN, RIGHT, SPREAD, write_course
 
 from grader.collect import Submission
 from grader.grade import Options, grade
+from grader.opening import open_session
 from grader.record import SubmissionRecord
-from grader.session import open_session
 
 Graded = Callable[..., SubmissionRecord]
 

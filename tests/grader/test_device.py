@@ -1,21 +1,19 @@
 """Where checks compute, and what is said where that is not possible. No test here needs a GPU."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-import grader.session
-from grader import device, gpu, workers
+from grader import device, gpu, opening, zygotes
 from grader.collect import collect
 from grader.course import Course, load_course
 from grader.device import CPU, CUDA, SECOND, TF32
-from grader.errors import BadRequest, GpuOutOfReach
+from grader.errors import BadRequest, GpuOutOfReach, GraderFault
 from grader.grade import Options, grade
 from grader.jobs import jobs_of
+from grader.opening import GIVEN_UP_FOR_GPU, open_session
 from grader.rng import Mode, Rng
-from grader.session import GIVEN_UP_FOR_GPU, open_session
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = [pytest.param(name, marks=pytest.mark.slow) for name in load_course(ROOT).modules]
@@ -62,8 +60,8 @@ def test_a_gpu_is_seen_by_its_device_files(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_cpu_run_hides_gpus_and_a_gpu_run_shows_the_chosen_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert workers._visible_gpus(CPU) == {"CUDA_VISIBLE_DEVICES": ""}
-    assert workers._visible_gpus(CUDA)["CUDA_VISIBLE_DEVICES"] == "1"
+    assert zygotes._visible_gpus(CPU) == {"CUDA_VISIBLE_DEVICES": ""}
+    assert zygotes._visible_gpus(CUDA)["CUDA_VISIBLE_DEVICES"] == "1"
 
 
 def test_workers_share_the_memory_of_a_gpu_and_have_no_limit_of_their_own(course: Course) -> None:
@@ -73,23 +71,36 @@ def test_workers_share_the_memory_of_a_gpu_and_have_no_limit_of_their_own(course
     assert jobs_of(course, module, CPU).caps.memory_mib == course.limits.memory_mib
 
 
-def test_layers_are_given_up_one_by_one_until_a_worker_reaches_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[Sequence[str]] = []
+class FakeZygote:
+    """Whose workers reach the GPU, or not."""
 
-    def start(skip: Sequence[str]) -> list[object]:
-        tried.append(skip)
-        if len(tried) < 3:
-            raise GpuOutOfReach("no such device")
-        return []
+    def __init__(self, error: Exception | None) -> None:
+        self.error, self.closed = error, False
 
-    assert grader.session._start_for_gpu(start) == []  # type: ignore[arg-type]
-    assert tried == list(GIVEN_UP_FOR_GPU[:3])
+    def probe(self, caps: object) -> None:
+        if self.error:
+            raise self.error
 
-    def never(skip: Sequence[str]) -> list[object]:
-        raise GpuOutOfReach("the driver is too old")
+    def close(self) -> None:
+        self.closed = True
 
+
+def test_layers_are_given_up_one_by_one_until_a_worker_reaches_the_gpu(course: Course) -> None:
+    caps = jobs_of(course, course.module("attention"), CUDA).caps
+    started = [[FakeZygote(GpuOutOfReach("no such device"))], [FakeZygote(None)], [FakeZygote(None)]]
+    assert opening._probed(iter(started), caps) is started[1]  # type: ignore[arg-type, comparison-overlap]
+    assert [zygote.closed for [zygote] in started] == [True, False, False]
+    never = [[FakeZygote(GpuOutOfReach("the driver is too old"))] for _ in GIVEN_UP_FOR_GPU]
     with pytest.raises(BadRequest, match=r"^No worker can open the GPU: the driver is too old\. Use --device cpu\.$"):
-        grader.session._start_for_gpu(never)  # type: ignore[arg-type]
+        opening._probed(iter(never), caps)  # type: ignore[arg-type]
+    assert all(zygote.closed for [zygote] in never)
+
+
+def test_another_fault_closes_the_zygotes_and_is_told_as_it_is(course: Course) -> None:
+    broken = FakeZygote(GraderFault("it ended"))
+    with pytest.raises(GraderFault, match="it ended"):
+        opening._probed(iter([[broken]]), jobs_of(course, course.module("attention"), CPU).caps)  # type: ignore[arg-type]
+    assert broken.closed
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="looks at a machine without a GPU")

@@ -11,8 +11,8 @@ from grader.collect import Submission
 from grader.course import Course, find_root, load_course
 from grader.grade import Options, grade
 from grader.mutants import Mutant, apply
+from grader.opening import open_session
 from grader.record import SubmissionRecord
-from grader.session import open_session
 
 pytestmark = pytest.mark.slow
 STYLES = Path(__file__).resolve().parents[1] / "styles"

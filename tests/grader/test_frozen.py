@@ -16,8 +16,9 @@ from grader.frozen import digest, read_frozen, sealed, unsealed
 from grader.grade import Options, grade
 from grader.leaks import find_leaks, secrets
 from grader.mutants import Mutant, apply, load_mutants
+from grader.opening import open_session
 from grader.record import SubmissionRecord
-from grader.session import Session, open_session
+from grader.session import Session
 
 Grade = Callable[[str], SubmissionRecord]
 MODULES = sorted(load_course(find_root()).modules)

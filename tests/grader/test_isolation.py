@@ -11,10 +11,12 @@ from grader.course import Course
 from grader.errors import BadRequest, GraderFault
 from grader.isolation import GUARDED, level
 from grader.kernel import LINUX
+from grader.opening import open_session
 from grader.outcome import Outcome
 from grader.sandbox import Caps
-from grader.session import Session, open_session, single
-from grader.workers import Isolation, Zygote, run_job
+from grader.session import Session, single
+from grader.workers import run_job
+from grader.zygotes import Isolation, Zygote
 
 pytestmark = pytest.mark.skipif(not LINUX, reason="the layers are Linux's")
 

@@ -8,8 +8,8 @@ import pytest
 from grader.collect import collect
 from grader.course import Course, Module, find_root, load_course
 from grader.grade import Options, grade
+from grader.opening import open_session
 from grader.record import SubmissionRecord
-from grader.session import open_session
 
 CLASSES = Path(__file__).resolve().parents[1] / "submissions"
 MODULES = sorted(load_course(find_root()).modules)

@@ -10,7 +10,8 @@ from grader.kernel import LINUX
 from grader.outcome import Outcome
 from grader.sandbox import Caps
 from grader.worker import Job, Run
-from grader.workers import Zygote, run_job
+from grader.workers import run_job
+from grader.zygotes import Zygote
 
 CHECKS = '''
 from grader.checks import graded

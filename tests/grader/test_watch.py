@@ -7,9 +7,10 @@ import pytest
 from grader.collect import Submission
 from grader.course import Course
 from grader.grade import Options, grade
+from grader.opening import open_session
 from grader.record import SubmissionRecord
 from grader.screen import Screen, screen
-from grader.session import Session, open_session
+from grader.session import Session
 
 HIDDEN_WAYS = {
     "built-up name": ('getattr(torch, "soft" + "max")(x, dim)', "torch.softmax"),

@@ -1,0 +1,130 @@
+"""Opening a session: the zygotes are started and warmed, what is right is computed or read."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .collecting import RowId
+from .course import REFERENCE, Course, Module
+from .device import CPU, check_device, is_gpu
+from .errors import BadRequest, GpuOutOfReach
+from .isolation import LEVELS, NAMESPACES, not_dumpable
+from .sandbox import Caps
+from .timings import Timings
+from .zygotes import Zygote
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .source import Source
+
+GIVEN_UP_FOR_GPU: tuple[tuple[str, ...], ...] = (
+    (),
+    (NAMESPACES,),
+    (NAMESPACES, "seccomp"),
+    (NAMESPACES, "seccomp", "Landlock"),
+    (NAMESPACES, "seccomp", "Landlock", "resource limits", "own user", "no capabilities"),
+)
+
+
+@contextmanager
+def open_session(
+    course: Course,
+    module: Module,
+    seed: int,
+    device: str = CPU,
+    require: str = "D",
+    skip: Sequence[str] = (),
+    timings: Timings | None = None,
+    gpu_workers: int = 1,
+) -> Iterator["Session"]:
+    """Start the zygotes, warm them, and compute the expected outcomes, or in a kit read them.
+
+    Args:
+        device: where the checks run, see device.py.
+        require: the isolation level to insist on, see isolation.py.
+        skip: layers to leave out, to test the ones below them.
+        timings: where to count the time of each step.
+        gpu_workers: how many workers share a GPU.
+    Raises:
+        BadRequest: the machine cannot give the isolation level, or has no such device.
+        BadRequest: a check is of a task that course.toml does not list, or a task has no check.
+        BadRequest: a kit's frozen tensors are missing, damaged, or not for these checks or this seed.
+    """
+    check_files = course.check_files(module.name)
+    if not check_files:
+        raise BadRequest(f"There are no checks for {module.name}: tests/checks/check_{module.name}.py does not exist.")
+    check_device(device)
+    reference = course.root / REFERENCE / f"{module.name}.py"
+    kit = not reference.is_file()
+    not_dumpable()
+    timings = timings or Timings()
+    secret = course.frozen_path(module.name) if kit else reference
+    skips = GIVEN_UP_FOR_GPU if is_gpu(device) else (tuple(skip),)
+    start = partial(_start, 1 if kit else 2, check_files, secret, device)
+    with timings.step("import torch and the checks"):
+        first = start(skips[0])
+        from .frozen import read_frozen  # these import torch: the judge does it while the zygotes do
+        from .jobs import jobs_of
+        from .live import open_live
+        from .session import Session
+
+        jobs = jobs_of(course, module, device, gpu_workers)
+        zygotes = _probed(chain([first], map(start, skips[1:])), jobs.caps)
+    try:
+        rows, *_ = [_in_order(zygote.rows, module) for zygote in zygotes]
+        _require(zygotes[0], require)
+        warm = jobs.job([jobs.given] if jobs.given else [], rows, {})
+        with timings.step("warm up on given"), ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda zygote: zygote.warm(warm), zygotes))
+        if kit:
+            source: Source = read_frozen(course, module, rows, seed, device)
+        else:
+            source = open_live(jobs, zygotes[1], rows, seed, timings)
+        yield Session(jobs, seed, zygotes[0], source, rows, timings)
+    finally:
+        for zygote in zygotes:
+            zygote.close()
+
+
+def _start(count: int, check_files: Sequence[Path], secret: Path, device: str, skip: Sequence[str]) -> list[Zygote]:
+    return [Zygote(check_files, secret, skip, device) for _ in range(count)]
+
+
+def _probed(started: Iterable[list[Zygote]], caps: Caps) -> list[Zygote]:
+    """The first zygotes whose workers are ready to work, after the canaries of one of them.
+
+    Drivers of GPUs differ in what they need, so layers are given up one by one until a worker reaches the GPU.
+    """
+    why: GpuOutOfReach | None = None
+    for zygotes in started:
+        try:
+            zygotes[0].probe(caps)
+            return zygotes
+        except BaseException as error:
+            for zygote in zygotes:
+                zygote.close()
+            if not isinstance(error, GpuOutOfReach):
+                raise
+            why = error
+    raise BadRequest(f"No worker can open the GPU: {why}. Use --device cpu.")
+
+
+def _require(students: Zygote, wanted: str) -> None:
+    found = students.isolation
+    assert found is not None
+    if LEVELS.index(found.level) > LEVELS.index(wanted):
+        raise BadRequest(f"--require-isolation {wanted}: this machine gives {'; '.join(found.describe())}.")
+
+
+def _in_order(rows: list[RowId], module: Module) -> list[RowId]:
+    """The rows of every task of the module, in the order of course.toml."""
+    checked, tasks = {row.task for row in rows}, list(module.tasks)
+    for task in checked - set(tasks):
+        raise BadRequest(f"A check grades '{task}', which course.toml does not list under {module.name}.")
+    for task in set(tasks) - checked:
+        raise BadRequest(f"course.toml gives points for '{task}' of {module.name}, but no check grades it.")
+    return sorted(rows, key=lambda row: tasks.index(row.task))
