@@ -201,7 +201,7 @@ class Dropout(nn.Module):
             shape: shape of the mask.
             generator: where the random numbers come from, torch's own generator by default. The same state gives
                 the same mask, and drawing moves the state on.
-            device: where the mask is made, torch's default device by default; that of the generator.
+            device: where the mask is made, torch's default device by default; of generator's kind, if one is given.
         Returns:
             bool tensor of that shape, True = keep.
         """

@@ -176,7 +176,7 @@ def lr_at(step: int, max_lr: float, min_lr: float, warmup_steps: int, total_step
     step < total_steps:   min_lr + (max_lr - min_lr) (1 + cos(π x)) / 2
                           with x = (step - warmup_steps) / (total_steps - warmup_steps)
     from there on:        min_lr
-    With warmup_steps 3, total_steps 7, max_lr 4 and min_lr 0 that is 1, 2, 3, 4, 3.41, 2, 0.59, 0, 0, ...: the first
+    With warmup_steps 3, total_steps 7, max_lr 4 and min_lr 0 that is 1, 2, 3, 4, 3.41, 2, 0.59, 0, ...: the first
     step is not wasted on a rate of 0, and max_lr comes at step warmup_steps, once. The result is a Python float.
 
     Raises:

@@ -60,7 +60,8 @@ def gradients(output: "Tensor", upstream: "Tensor", **inputs: "Tensor") -> dict[
     results: dict[str, Tensor | None] = {"output": output} | {f"gradient of {name}": None for name in inputs}
     if isinstance(output, torch.Tensor) and output.requires_grad:
         upstream = upstream if output.shape == upstream.shape else torch.ones_like(output)  # the shape speaks
-        found = torch.autograd.grad(output, list(inputs.values()), upstream, allow_unused=True)
+        # Of a scalar: for the gradient of a tensor torch imports its symbolic shapes, 484 modules.
+        found = torch.autograd.grad((output * upstream).sum(), list(inputs.values()), allow_unused=True)
         results |= {f"gradient of {name}": gradient for name, gradient in zip(inputs, found, strict=True)}
     return results
 

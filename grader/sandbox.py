@@ -13,6 +13,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from pathlib import Path
 
@@ -103,11 +104,18 @@ def start_clock(seconds: float) -> None:
     The handler is libc's own _exit: it works in C code that never returns to Python, and in the first process of a
     process namespace, where signals without a handler are ignored.
     """
+    handle, end = _libc()
+    for number in (signal.SIGPROF, signal.SIGXCPU):
+        handle(number, end)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+@cache
+def _libc() -> tuple[Callable[[int, object], object], object]:
+    """The C library's signal, and the address of its _exit."""
     libc = ctypes.CDLL(None)
     libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    for number in (signal.SIGPROF, signal.SIGXCPU):
-        libc.signal(number, ctypes.cast(libc._exit, ctypes.c_void_p))
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    return libc.signal, ctypes.cast(libc._exit, ctypes.c_void_p)
 
 
 def _tried(apply: Callable[[], None]) -> str:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from .device import PLACES, SECOND
+from .dispatch import KernelMode
 
 PLACE = PLACES[SECOND]
 MIXED = f"Expected all tensors to be on the same device, but found at least two devices, {PLACE}:0 and cpu!"
@@ -95,7 +95,7 @@ class _Makers(TorchFunctionMode):
         return func(*args, **given)
 
 
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Operations(KernelMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _compute(func, args, kwargs or {})
 

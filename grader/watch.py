@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .course import KERNEL, METHOD
+from .dispatch import KernelMode
 
 LIBRARIES = (
     *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -71,7 +71,7 @@ class _Functions(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Kernels(KernelMode):
     def __init__(self, name_of: NameOf, saw: Callable[[str, FrameType], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._name_of, self._saw = name_of, saw

@@ -50,6 +50,7 @@ class Zygote:
         from .collecting import collect_checks, names_of
 
         self.checks: dict[str, Collected] = {c.row.name: c for c in collect_checks(check_files)}
+        self.optimizers = any("optim" in file.read_text(encoding="utf-8") for file in check_files)
         namespaced = isolation.NAMESPACES not in self.ground.absent
         if namespaced:
             namespaces.hide(str(check_folder))
@@ -124,7 +125,8 @@ class Zygote:
         if not message["packages"]:  # a kit holds no given of its own week
             weight = torch.zeros(1, requires_grad=True)
             torch.autograd.backward(torch.nn.functional.gelu(weight))
-            torch.optim.AdamW([weight]).step()
+            if self.optimizers:
+                torch.optim.AdamW([weight]).step()
             return {"loaded": "values", "values": 1}
 
         job = worker.job_from(message)

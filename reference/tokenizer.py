@@ -35,7 +35,7 @@ def pretokenize(text: str, pattern: str = GPT2_PATTERN) -> list[str]:
 
     Args:
         text: any text, also an empty one.
-        pattern: a pattern of the `regex` package, which knows \\p{L} (any letter) and \\p{N} (any digit).
+        pattern: a pattern of the `regex` package, which knows \\p{L} (any letter) and \\p{N} (any sign for a number).
     Returns:
         The pieces in order.
     Raises:

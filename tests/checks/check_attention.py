@@ -120,11 +120,10 @@ def check_causal_mask_longer_keys(impl, rng, q_len, k_len):
     return impl.causal_mask(q_len, k_len)
 
 
-@graded("causal_mask", weight=1, rows=[{"q_len": 3, "k_len": 4}], pins="device")
+@graded("causal_mask", weight=1, rows=[{"q_len": 3, "k_len": 4}], pins="device", second_device=True)
 def check_causal_mask_device(impl, rng, q_len, k_len):
     """The mask is made on the device that is asked for."""
-    mask = impl.causal_mask(q_len, k_len, device="meta")
-    return {"device": mask.device.type, "dtype": str(mask.dtype), "shape": list(mask.shape)}
+    return impl.causal_mask(q_len, k_len, device=rng.device).logical_and(torch.tensor(False))  # its place alone
 
 
 @graded("causal_mask", weight=1, rows=[{"q_len": 4, "k_len": 3}, {"q_len": 2, "k_len": 0}])

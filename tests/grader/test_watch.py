@@ -1,5 +1,7 @@
 """Forbidden operations are seen while they run, by whatever name, and blamed on the student's own lines only."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -102,3 +104,20 @@ def test_other_modules_are_watched_too(course: Course) -> None:
         )
     assert (right.score, right.notes) == (100, [])
     assert {task for task, _ in forbidden(wrong)} == {"gelu"}
+
+
+@pytest.mark.parametrize("what", ["Watch(['torch.exp', 'aten.exp'], 'x.py').on()", "present()"])
+def test_seeing_kernels_and_taking_a_gradient_does_not_import_torch_s_compiler(what: str) -> None:
+    """It would take a second of every start and 80 MB of every worker."""
+    code = f"""
+import sys, torch
+from grader.checks import gradients
+from grader.second_device import present
+from grader.watch import Watch
+with {what}:
+    x = torch.ones(3, requires_grad=True)
+    gradients(x.exp(), torch.ones(3), x=x)
+print(sorted({{'torch._dynamo', 'sympy'}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
