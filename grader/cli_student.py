@@ -33,6 +33,7 @@ def check(
     from .errors import BadRequest
     from .opening import open_session
     from .own_file import keep, read, whole
+    from .screen import syntax_problem
 
     if watch and (pdb or as_json):
         raise BadRequest(f"--watch and {'--pdb' if pdb else '--json'} do not go together.")
@@ -48,11 +49,14 @@ def check(
 
         return debug(own, seed)
     submission = read(own)
+    if not as_json and (problem := syntax_problem(submission.files.get(f"{own.module.name}.py", ""), own.module)):
+        terminal.tell(f"{problem}\nNothing was checked.")
+        raise typer.Exit(1)
     with open_session(own.course, own.module, seed, device) as session:
         record = whole(session, submission)
     keep(own, record)
     source = submission.files.get(f"{own.module.name}.py", "")
-    notes = [one.text for one in advise(own.course, own.module, own.path, source)]
+    notes = advise(own.course, own.module, own.path, source)
     terminal.one_submission(record, own.module, as_json, notes)
     raise typer.Exit(0 if record.score == record.max_score else 1)
 
@@ -65,9 +69,10 @@ def hint(
 ) -> None:
     """Give one more hint: concept, place, formula, nearly code."""
     from .ask import next_hint
+    from .terminal import tell
 
     for line in next_hint(_own(module, impl), task, seed):
-        typer.echo(line)
+        tell(line)
 
 
 def status(as_json: AsJson = False) -> None:

@@ -156,14 +156,13 @@ def _relation(one: TensorLeaf, other: TensorLeaf, allowed: float, axes: list[str
 def _bools(one: Tensor, other: Tensor, axes: list[str]) -> str | None:
     if torch.equal(one, ~other):
         return "True and False are exchanged everywhere."
-    shifted = relate_shift(one.double(), other.double(), 0.0, axes)
-    if shifted:
-        return shifted
+    if one.ndim >= 2 and torch.equal(one, other.mT):
+        return f"{axes[-2]} and {axes[-1]} are exchanged."
     if (one <= other).all():
         return f"Yours is True at {_places(int((one < other).sum()))} that should be False; all others are right."
     if (one >= other).all():
         return f"Yours is False at {_places(int((one > other).sum()))} that should be True; all others are right."
-    return None
+    return relate_shift(one.double(), other.double(), 0.0, axes)
 
 
 def _places(count: int) -> str:
@@ -202,6 +201,8 @@ def _advice(mismatch: Mismatch) -> str:
         return " Return the tensor alone."
     if isinstance(mismatch.got, Foreign) and mismatch.got.kind.startswith("numpy."):
         return " Stay with torch from end to end: numpy knows no gradients, and a caller expects torch's types."
+    if isinstance(mismatch.expected, Container) and mismatch.path.rpartition(".")[2] == "parameters":
+        return " What is to be learnt is an nn.Parameter (or a module in self, or in an nn.ModuleList)."
     if mismatch.got is None and mismatch.path.startswith("gradient of"):
         return " No gradient arrives there: is it detached (.data, torch.no_grad, a tensor made anew), or never used?"
     if mismatch.got is None and isinstance(mismatch.expected, TensorLeaf):

@@ -10,7 +10,7 @@ from .assemble import assemble
 from .chain import try_chain
 from .collect import Submission
 from .collecting import RowId
-from .diagnose import diagnose
+from .diagnose import diagnose, explains
 from .explain import picture
 from .imports import why_not
 from .outcome import Outcome
@@ -144,18 +144,21 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
     status, text, cause, drawn = worst.status, "", None, None
     told = not worst.row.hidden or session.course.feedback.hidden == "mistake"
     diagnosis = findings.diagnoses.get(first.task) if told else None
+    if diagnosis and not explains(session, first.task, diagnosis, [row.name for row in rows]):
+        diagnosis = None
     if worst.status == "passed" and worst_of(whole).status != "passed":
         cause, text = _cause(session, findings, first.task, worst_of(whole))
     elif worst.mismatch is not None:
         text = message(session, worst, related=diagnosis is None)
-        if worst.status != "missing" and not session.can_isolate(first.task, failing_tasks(findings)):
+        refusal = worst.mismatch.kind in ("accepted", "exception")  # that has nothing to do with what is below
+        if worst.status != "missing" and not refusal and not session.can_isolate(first.task, failing_tasks(findings)):
             cause = _first_below(session, findings, first.task)
             if cause:
                 text = f"Look at {cause} first: it fails, and {first.task} builds on it. {BESIDE_RIGHT_PARTS}\n{text}"
         drawn = None if worst.row.hidden else picture(worst.mismatch, session.signatures[first.task])
     ours = _cost(v.outcome for v in timed)
     reference = _cost(session.expected[v.row.name].native for v in timed)
-    if worst.status == "passed" and not text and ours.seconds > max(SLOW * reference.seconds, SLOW_SECONDS):
+    if status == "passed" and not text and _is_slow(ours, reference):
         text = f"Right, but slow: {ours.seconds:.1f} s, where the reference takes {reference.seconds:.1g} s."
     used = [f for f in findings.screen.forbidden if f.task == first.task] if options.ban else []
     if used and status != "missing":
@@ -180,6 +183,11 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
     )
 
 
+def _is_slow(ours: Cost, reference: Cost) -> bool:
+    """A kit does not know how long the reference takes."""
+    return reference.seconds > 0 and ours.seconds > max(SLOW * reference.seconds, SLOW_SECONDS)
+
+
 def _cost(outcomes: Iterable[Outcome]) -> Cost:
     found = list(outcomes)
     return Cost(sum(one.seconds for one in found), max(one.gpu_bytes for one in found) / (1 << 20))
@@ -202,7 +210,7 @@ def forbidden_text(used: list[Finding]) -> str:
 def _cause(session: Session, findings: Findings, task: str, as_it_is: Verdict) -> tuple[str | None, str]:
     """Why a check that is right with given parts fails in the file: the first failing task below it, and a sentence."""
     if as_it_is.outcome.why == NOT_RUN:
-        return None, "Right with the given parts. In your file it was not run, because an earlier check did not end."
+        return None, f"Right when it is run by itself. In your file {NOT_RUN}."
     cause = _first_below(session, findings, task)
     return cause, f"Right with the given parts. In your file it fails because of {cause or 'another task'}."
 

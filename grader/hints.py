@@ -12,7 +12,7 @@ from .course import Course, Module
 from .definitions import header, origin, places, sentence
 from .handout import Section, nearest, readable, section
 from .pristine import specification
-from .record import CheckRecord
+from .record import CheckRecord, failing
 
 LEVELS = ("concept", "place", "formula", "nearly code")
 SYMPTOMS = 3  # at most, of the handout's table
@@ -50,44 +50,51 @@ def mistake(checks: tuple[CheckRecord, ...]) -> str:
 def hints(asked: Asked) -> list[Hint]:
     """Every hint there is, the vaguest first; a task that is right has one, its background."""
     about = section(asked.course, asked.module, asked.task)
-    failing = [check for check in asked.checks if check.status != "passed"]
-    if not failing:
+    lost = failing(asked.checks)
+    if not lost:
         return [Hint("background", [*about.notes, *_formula(asked), f"More: {about.link}"])]
     texts = {
-        "concept": _concept(about, failing),
-        "place": _where(asked, about, failing),
+        "concept": _concept(about, lost),
+        "place": _where(asked, about, lost),
         "formula": _formula(asked),
-        "nearly code": _nearly(asked, about, failing),
+        "nearly code": _nearly(asked, about, lost),
     }
     return [Hint(level, texts[level]) for level in LEVELS]
 
 
 def line_of(asked: Asked) -> int:
-    """The line to look at: the innermost one of the student's file in a traceback, else where the task is defined."""
-    for check in asked.checks:
-        frames = [int(line) for file, line in FRAME.findall(check.message) if file == asked.path.name]
-        if check.status == "error" and frames:
-            return frames[-1]
+    """The line to look at in the first check that fails: of the task in its traceback, else where the task begins."""
     place = places(asked.source).get(asked.task)
+    lost = failing(asked.checks)
+    if lost and lost[0].status == "error":
+        frames = [int(line) for file, line in FRAME.findall(lost[0].message) if file == asked.path.name]
+        own = [line for line in frames if place and place.head <= line <= (place.node.end_lineno or line)]
+        if own or frames:
+            return (own or frames)[-1]
     return place.head if place else 1
 
 
-def _concept(about: Section, failing: list[CheckRecord]) -> list[str]:
+def _beginning(asked: Asked) -> str:
+    place = places(asked.source).get(asked.task)
+    return f"Your {asked.task} begins at {asked.path.name}:{place.head}." if place else ""
+
+
+def _concept(about: Section, lost: list[CheckRecord]) -> list[str]:
     """What the handout says nearest to the mistake; of a task not yet written, all it says."""
-    if failing[0].status == "missing":
+    if lost[0].status == "missing":
         notes = about.notes
     else:
-        known = failing[0].diagnosis
-        words = " ".join([failing[0].sentence, *([known.says, *known.hints] if known else [])])
+        known = lost[0].diagnosis
+        words = " ".join([lost[0].sentence, *([known.says, *known.hints] if known else [])])
         notes = nearest(about.notes, words)
     return [*notes, f"More: {about.link}"]
 
 
-def _where(asked: Asked, about: Section, failing: list[CheckRecord]) -> list[str]:
-    first = failing[0]
+def _where(asked: Asked, about: Section, lost: list[CheckRecord]) -> list[str]:
+    first = lost[0]
     at = f"{asked.path.name}:{line_of(asked)}"
     if first.diagnosis and first.diagnosis.hints:
-        return [first.diagnosis.hints[0], f"Your {asked.task} begins at {at}."]
+        return list(filter(None, [first.diagnosis.hints[0], _beginning(asked)]))
     uses = asked.module.tasks[asked.task].uses
     calls = f"It is built from {', '.join(uses)}." if uses else "It calls no other task."
     if first.status == "missing":
@@ -111,11 +118,11 @@ def _formula(asked: Asked) -> list[str]:
     return list(filter(None, [readable(f"{header(place.node)}: {sentence(place)}"), origin(place)]))
 
 
-def _nearly(asked: Asked, about: Section, failing: list[CheckRecord]) -> list[str]:
-    known = next((check.diagnosis for check in failing if check.diagnosis and check.diagnosis.hints), None)
+def _nearly(asked: Asked, about: Section, lost: list[CheckRecord]) -> list[str]:
+    known = next((check.diagnosis for check in lost if check.diagnosis and check.diagnosis.hints), None)
     if known:
         return [known.hints[-1]]
-    if failing[0].status == "missing":
+    if lost[0].status == "missing":
         why = "There is no code to give away for a task that is not begun"
     else:
         why = "There is no closer hint for a mistake that nobody has catalogued"

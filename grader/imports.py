@@ -14,13 +14,21 @@ NOT_INSTALLED = (
     "There are torch, numpy, einops, jaxtyping, regex, tiktoken and the standard library."
 )
 
+NO_FILES = (
+    "A file is checked without files, network or a home folder. Keep what needs them, plots for instance, in another "
+    'file or under `if __name__ == "__main__":`.'
+)
+FROM_IMPORTS = ("ModuleNotFoundError", "ImportError")
+
 
 def why_not(loaded: Outcome, course: Course, module: Module) -> str:
     """The reason on the first line, then the student's own frames."""
     raised = loaded.raised
     if raised is None:
         return f"While it was imported, {loaded.why}."
-    headline = f"{raised.kind}: {raised.message}"
+    headline = f"{raised.kind}: {raised.message}" if raised.message else raised.kind
+    if "OSError" in raised.bases and raised.kind not in FROM_IMPORTS:
+        headline += f"\n{NO_FILES}"
     if raised.kind == "ModuleNotFoundError":
         headline = f"{raised.message}: {_missing(raised.message, course, module)}"
     return "\n".join(filter(None, [headline, raised.trace]))

@@ -183,6 +183,8 @@ def _judged(loop: Loop, name: str, work: Work, found: Any, seconds: float | None
             loop.state = replace(loop.state, notice=str(error))
         if loop.asked_for_all:
             loop.screen.everything(loop.state)
+            if loop.placed:  # by a key, and not by the start
+                loop.state = replace(loop.state, view="list", notice="Everything was checked.")
         if not loop.placed:
             loop.state = first_open(loop.state)
         elif isinstance(loop.screen, Plain) and word_of(loop.state, loop.state.shown) == "right":

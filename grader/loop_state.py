@@ -121,7 +121,7 @@ def hint_key(state: State) -> str:
 def _move(state: State, by: int) -> State:
     tasks = list(state.module.tasks)
     at = (tasks.index(state.shown) + by) % len(tasks)
-    return replace(state, shown=tasks[at], hints=0, hint=0)
+    return replace(state, shown=tasks[at], hints=0, hint=0, seconds=None)
 
 
 def _named(state: State) -> tuple[str, str]:

@@ -7,15 +7,16 @@ from rich.text import Text
 
 from .definitions import header, places, sentence
 from .handout import readable, section
-from .hints import Asked, Hint, line_of
+from .hints import FRAME, Asked, Hint, line_of
 from .loop_state import KEYS, State, hint_key, word_of
 from .pristine import specification
-from .record import CheckRecord
+from .record import CheckRecord, failing
 from .terminal import printed_by
 from .text import number, plain
 
 COLOURS = {"right": "green", "wrong": "red", "to do": "yellow", "": "dim"}
 MARGIN = 2
+PRINTED_LINES = 3
 
 
 def draw(state: State, asked: Asked, hints: list[Hint], width: int, height: int) -> Text:
@@ -73,17 +74,13 @@ def _task(state: State, asked: Asked, hints: list[Hint], width: int) -> Iterator
         yield from _lines(not_yet(state.problem), width, 0, "red")
         yield from _advice(state, width, everything=True)
         return
-    if not word:
-        yield from _lines("No verdict yet.", width)
-    elif word == "to do":
-        yield from _to_do(state, asked, width)
-    elif word == "right":
-        yield from _right(state, width)
-    else:
-        yield from _wrong(asked, width)
-    yield from _advice(state, width, everything=word == "wrong")
-    if 0 < state.hint <= len(hints):
+    told = {"": _unseen, "to do": _to_do, "right": _right, "wrong": _wrong}[word](state, asked, width)
+    yield next(told)
+    if 0 < state.hint <= len(hints):  # asked for, and so before what a low window may cut
         yield from _hint(hints[state.hint - 1], state.hint, len(hints), width)
+        yield Text()
+    yield from told
+    yield from _advice(state, width, everything=word in ("wrong", "to do"))
 
 
 def _hint(hint: Hint, count: int, there_are: int, width: int) -> Iterator[Text]:
@@ -92,6 +89,10 @@ def _hint(hint: Hint, count: int, there_are: int, width: int) -> Iterator[Text]:
     yield Text(title, "bold")
     for line in hint.lines:
         yield from _lines(line, width, MARGIN)
+
+
+def _unseen(state: State, asked: Asked, width: int) -> Iterator[Text]:
+    yield Text("No verdict yet.")
 
 
 def _to_do(state: State, asked: Asked, width: int) -> Iterator[Text]:
@@ -108,7 +109,7 @@ def _to_do(state: State, asked: Asked, width: int) -> Iterator[Text]:
     yield from _links(asked)
 
 
-def _right(state: State, width: int) -> Iterator[Text]:
+def _right(state: State, asked: Asked, width: int) -> Iterator[Text]:
     checks = state.checks[state.shown]
     count = f"all {len(checks)} checks pass" if len(checks) > 1 else "its check passes"
     yield Text(f"Right: {count}.", "green")
@@ -121,32 +122,39 @@ def _right(state: State, width: int) -> Iterator[Text]:
         yield from _lines(f"{left} {tasks} left: n goes to the next one, h shows the background of this one.", width)
         return
     name = state.module.name
-    yield from _lines(f"All of {name} is right. Next: grader demo {name}", width)
+    yield from _lines(f"All of {name} is right. To hand it in: grader submit {name}", width)
+    yield from _lines(f"What it is good for: grader demo {name}", width)
 
 
-def _wrong(asked: Asked, width: int) -> Iterator[Text]:
+def _wrong(state: State, asked: Asked, width: int) -> Iterator[Text]:
     """The known mistake if there is one, the first failing check in full, the others in a line each."""
-    failing = [check for check in asked.checks if check.status != "passed"]
-    first, *others = failing
-    yield Text.assemble((first.status, "red"), f": {len(failing)} of {len(asked.checks)} checks")
+    first, *others = failing(asked.checks)
+    yield Text.assemble((first.status, "red"), f": {1 + len(others)} of {len(asked.checks)} checks")
     if first.diagnosis:
-        yield from _lines(f"A known mistake gives exactly this output: {first.diagnosis.says}", width, 0, "bold")
+        yield from _lines(f"This is exactly the output of a known mistake: {first.diagnosis.says}", width, 0, "bold")
+    yield from _links(asked)
     yield Text()
     yield from _lines(first.sentence, width)
-    yield from _lines(first.message, width, MARGIN)
+    yield from _lines(_last_frame(first.message), width, MARGIN)
     yield from _printed(first, width)
-    yield from _links(asked)
     if others:
         yield Text()
         yield Text("Also:", "dim")
         for check in others:
-            yield from _lines(f"{check.status}  {check.sentence}", width, MARGIN, "dim")
+            yield from _lines(f"{check.status}  {check.sentence}", width, MARGIN, "dim", hanging=MARGIN)
 
 
 def _printed(check: CheckRecord, width: int) -> Iterator[Text]:
     if check.printed.strip():
         yield Text()
-        yield from (Text(line[: width - 1]) for line in printed_by(check).splitlines())
+        yield from (Text(line[: width - 1]) for line in printed_by(check, PRINTED_LINES).splitlines())
+
+
+def _last_frame(message: str) -> str:
+    """A message with the innermost frame of its traceback alone: a window is low."""
+    lines = message.splitlines()
+    frames = [i for i, line in enumerate(lines) if FRAME.match(line)]
+    return "\n".join(lines[: frames[0]] + lines[frames[-1] :] if frames else lines)
 
 
 def _links(asked: Asked) -> Iterator[Text]:
@@ -180,11 +188,14 @@ def not_yet(problem: str) -> str:
     return problem.replace(" does not parse: ", " does not parse yet: ", 1)
 
 
-def _lines(text: str, width: int, indent: int = 0, style: str = "") -> list[Text]:
+def _lines(text: str, width: int, indent: int = 0, style: str = "", hanging: int = 0) -> list[Text]:
     """Text of whatever origin, wrapped; its own indentation is kept."""
     lines = []
     for line in plain(text).expandtabs(4).splitlines() or [""]:
         pad = " " * (indent + len(line) - len(line.lstrip()))
-        rows = wrap(line.strip(), max(width - 1, 20), initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False)
+        rest = pad + " " * hanging
+        rows = wrap(
+            line.strip(), max(width - 1, 20), initial_indent=pad, subsequent_indent=rest, break_on_hyphens=False
+        )
         lines += [Text(row, style) for row in rows or [""]]
     return lines

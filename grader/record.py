@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,6 +54,11 @@ class CheckRecord:
     printed: str = ""
     gpu_mib: float = 0.0  # at the peak, of the row that took most
     reference_gpu_mib: float = 0.0
+
+
+def failing(checks: Iterable[CheckRecord]) -> list[CheckRecord]:
+    """Those that did not pass, the ones of a known mistake first."""
+    return sorted((check for check in checks if check.status != "passed"), key=lambda check: check.diagnosis is None)
 
 
 @dataclass(frozen=True)

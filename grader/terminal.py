@@ -15,16 +15,18 @@ from rich.table import Table
 
 from .course import Module
 from .html import first_cause
-from .record import CheckRecord, SubmissionRecord
+from .record import CheckRecord, SubmissionRecord, failing
 from .text import one_line, plain
 
 if TYPE_CHECKING:
     from .adequacy import Proof
+    from .advice import Advice
     from .doctor import Finding
     from .submit import HandIn
     from .timings import Step
 
 PRINTED_LINES = 8
+TOLD_IN_FULL = 3  # failing checks of a task whose cause is not known
 
 
 @contextmanager
@@ -100,7 +102,7 @@ def profile(steps: list["Step"], jobs: int) -> None:
         print(line, file=sys.stderr)
 
 
-def one_submission(record: SubmissionRecord, module: Module, as_json: bool, advice: Sequence[str] = ()) -> None:
+def one_submission(record: SubmissionRecord, module: Module, as_json: bool, advice: Sequence["Advice"] = ()) -> None:
     """A student's own verdicts: task by task, each failing check with its reason; then what to know of the file."""
     if as_json:
         print(record.to_json(), end="")
@@ -112,11 +114,16 @@ def one_submission(record: SubmissionRecord, module: Module, as_json: bool, advi
         checks = [check for check in record.checks if check.task == task.name]
         points = sum(check.points for check in checks)
         console.print(f"[bold]{task.number} {task.name}[/bold]  {points:g} of {task.points:g}")
+        for one in (one for one in advice if one.task == task.name):
+            _print(console, one.text, 2, "note:", "yellow")
         for line in _told(checks):
             _print(console, *line)
-    for text in advice:
-        _print(console, text, 0, "note:", "yellow")
+    for one in advice:
+        if record.problem or not one.task:
+            _print(console, one.text, 0, "note:", "yellow")
     if not record.problem:
+        if not record.score:
+            tell(f"\nBegin with {next(iter(module.tasks))}: handouts/{module.name}.md says what it is and why.")
         console.print(f"\n{module.name}: {record.score:g} of {record.max_score:g} points")
     if record.chain:
         _print(console, record.chain.sentence())
@@ -132,13 +139,14 @@ def handed_in(done: "HandIn", module: Module) -> None:
         print(f"  left out: {one_line(name)}: {one_line(why)}")
     record = done.record
     print(f"\nThe packed copy, checked in a clean place: {record.score:g} of {record.max_score:g} points", end="")
-    failing = list(dict.fromkeys(check.task for check in record.checks if check.status != "passed"))
-    print(f"; not right yet: {', '.join(failing)}." if failing else ".")
+    wrong = list(dict.fromkeys(check.task for check in record.checks if check.status != "passed"))
+    print(f"; not right yet: {', '.join(wrong)}." if wrong else ".")
     if record.problem:
         print(plain(record.problem))
-    print(
-        f"\nNothing was sent. Hand in {done.path} where your course collects it. Official grading runs the same checks "
-        "on other inputs and sizes\nand beside right versions of the tasks that a task calls; earlier modules are the "
+    print()
+    tell(
+        f"Nothing was sent. Hand in {done.path} where your course collects it. Official grading runs the same checks "
+        "on other inputs and sizes and beside right versions of the tasks that a task calls; earlier modules are the "
         "given ones."
     )
 
@@ -161,30 +169,43 @@ def _told(checks: list[CheckRecord]) -> Iterator[tuple[str, int, str, str]]:
     if all(check.status == "missing" for check in checks):
         yield checks[0].message, 2, "to do", "dim"
         return
-    failing = [check for check in checks if check.status != "passed"]
-    says = failing[0].diagnosis.says if failing and failing[0].diagnosis else ""
-    known = says or (failing and failing[0].cause)
-    if says:
-        yield f"This is exactly the output of a known mistake: {says}", 2, "", ""
-    for i, check in enumerate(failing):
+    lost = failing(checks)
+    if lost and lost[0].diagnosis:
+        yield f"This is exactly the output of a known mistake: {lost[0].diagnosis.says}", 2, "", ""
+    said: dict[str, bool] = {}  # evidence → whether its cause is known
+    for check in lost:
         yield check.sentence, 2, check.status, "red"
-        if not (known and i):  # the first example is enough where the cause is known
+        evidence = check.message.partition("\n(with ")[0]
+        known = check.diagnosis is not None or check.cause is not None
+        if evidence in said:
+            yield "The same.", 6, "", ""
+        elif (True in said.values()) if known else list(said.values()).count(False) == TOLD_IN_FULL:
+            continue  # the first example is enough where the cause is known, a few where it is not
+        else:
+            said[evidence] = known
             yield check.message, 6, "", ""
-        if check.printed.strip():
-            yield printed_by(check), 6, "", ""
+            if check.printed.strip():
+                yield printed_by(check), 6, "", ""
+    if sum(not (check.diagnosis or check.cause) for check in lost) > TOLD_IN_FULL:
+        yield "What came in the others: --watch shows one task at a time, --json everything.", 2, "", "dim"
     behind = [check for check in checks if check.status == "passed" and check.message]
     for text in dict.fromkeys(check.message for check in behind):
         count = sum(check.message == text for check in behind)
         yield f"{count} of {len(checks)} checks: {text}", 2, "", ""
 
 
-def printed_by(check: CheckRecord) -> str:
+def printed_by(check: CheckRecord, most: int = PRINTED_LINES) -> str:
     """What the code printed during a check, its first lines."""
     lines = plain(check.printed).strip().splitlines()
-    more = [f"  … {len(lines) - PRINTED_LINES} more lines"] if len(lines) > PRINTED_LINES else []
+    more = [f"  … {len(lines) - most} more lines"] if len(lines) > most else []
     if len(lines) == 1:
         return f"printed: {lines[0]}"
-    return "\n".join(["printed:", *(f"  {line}" for line in lines[:PRINTED_LINES]), *more])
+    return "\n".join(["printed:", *(f"  {line}" for line in lines[:most]), *more])
+
+
+def tell(text: str) -> None:
+    """A line of ours, wrapped at words on a terminal."""
+    _print(Console(highlight=False), text)
 
 
 def _print(console: Console, text: str, indent: int = 0, word: str = "", colour: str = "") -> None:

@@ -51,6 +51,7 @@ class Zygote:
             "LANG": "C.UTF-8",
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "TORCHINDUCTOR_CACHE_DIR": "/",  # torch's compiler makes this folder when it is imported; a worker may not
             "PYTHONHASHSEED": "0",  # the order of a set must not differ from one run to the next
             **_visible_gpus(device),
         }

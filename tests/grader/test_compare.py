@@ -391,11 +391,18 @@ def test_fault_of_the_reference_stops_the_run(
 
 
 def test_expected_exception_is_kept_as_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = raised("ValueError", "k_len")
+    ours = Raised("ValueError", ["ValueError"], "k_len", 'toy.py, line 3, in toy\n    raise ValueError("k_len")')
+    error = Outcome("raised", raised=ours)
     found = run(monkeypatch, draw(error, error))
     assert found.native == error
     assert found.truths == {}
     assert compare(found, error, ["k_len"]) is None
+
+
+def test_exception_that_the_reference_does_not_raise_itself_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = Outcome("raised", raised=Raised("TypeError", ["TypeError"], "oops", "toy.py, line 3, in toy\n    x + None"))
+    with pytest.raises(GraderFault, match="the reference itself raises TypeError: oops"):
+        run(monkeypatch, draw(error, error))
 
 
 def test_compare_leaves_takes_any_two_sets_of_leaves() -> None:

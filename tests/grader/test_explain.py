@@ -314,7 +314,9 @@ ROW_OF = torch.arange(3)[:, None]
         (~MASK, "True and False are exchanged everywhere."),
         (MASK & (ROW_OF != 2), "Yours is False at 3 places that should be True; all others are right."),
         (MASK | (ROW_OF.T == 1), "Yours is True at 1 place that should be False; all others are right."),
-        (MASK.tril(-1), "It is right but shifted by one along q_len, towards the end."),
+        (MASK.tril(-1), "Yours is False at 3 places that should be True; all others are right."),
+        (MASK.T, "q_len and k_len are exchanged."),
+        (MASK.roll(1, 0), "It is right but shifted by one along q_len, towards the end."),
         (MASK.flip(1), "It is right but for the order along k_len, which is reversed."),
     ],
 )

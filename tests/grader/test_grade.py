@@ -196,3 +196,27 @@ def test_instructor_chooses_what_is_said_of_hidden_rows(
     assert [check.name for check in failed] == ["check_causal_mask_longer_keys"]
     assert failed[0].message == f"Right for the sizes and values in your kit; with others (not shown) {says}."
     assert failed[0].diagnosis is None
+
+
+def test_known_mistake_is_named_before_the_exceptions_that_are_asked_for_are_written(
+    graded_source: Callable[..., SubmissionRecord], reference: str
+) -> None:
+    refusal = """    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"q and k must have the same head_dim, got q {tuple(q.shape)} and k {tuple(k.shape)}")
+"""
+    assert refusal in reference
+    record = graded_source(reference.replace(refusal, "").replace(" / math.sqrt(q.shape[-1])", ""))
+    failing = [check for check in record.checks if check.task == "attention_weights" and check.status != "passed"]
+    named = {check.name: check.diagnosis.mutant if check.diagnosis else "" for check in failing}
+    assert named.pop("check_weights_refuse_unequal_head_dim") == ""
+    assert set(named.values()) == {"weights_no_scale"}
+
+
+def test_a_missing_exception_alone_is_no_other_known_mistake(
+    graded_source: Callable[..., SubmissionRecord], reference: str
+) -> None:
+    text = reference.replace("    if mask is not None and mask.dtype != torch.bool:", "    if False:")
+    text = text.replace("    if q.shape[-1] != k.shape[-1]:", "    if False:")
+    failing = [check for check in graded_source(text).checks if check.status != "passed"]
+    assert {check.task for check in failing} == {"attention_weights"}
+    assert not any(check.diagnosis for check in failing)

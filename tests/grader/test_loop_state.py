@@ -125,7 +125,7 @@ def test_known_mistake_is_on_the_screen_with_evidence_and_places(course: Course,
     assert shown[0].endswith("1 of 8 tasks, 12 of 100 points")
     text = "\n".join(shown)
     assert "failed: 1 of 1 checks" in text
-    assert "A known mistake gives exactly this output: The scores are not scaled." in text
+    assert "This is exactly the output of a known mistake: The scores are not scaled." in text
     assert "  12 of 12 entries differ." in text
     assert "printed: shape (2, 3)" in text
     assert "assignments/attention.py:" in text
@@ -148,7 +148,7 @@ def test_right_task_says_what_is_left(course: Course, state: State) -> None:
 
 def test_finished_module_says_what_is_next(course: Course, attention: Module) -> None:
     done = saw(begin(attention), record(attention, **dict.fromkeys(attention.tasks, "passed")))
-    assert "All of attention is right. Next: grader demo attention" in "\n".join(screen(course, done))
+    assert "All of attention is right. To hand it in: grader submit attention" in "\n".join(screen(course, done))
 
 
 def test_half_written_file_is_not_yet(course: Course, state: State) -> None:

@@ -116,3 +116,10 @@ def test_bytes_that_are_not_a_frame_crash_that_row(run: Run) -> None:
         "return x"
     )
     assert run(body)[SPLIT].ended == "crashed"
+
+
+def test_torch_s_compiler_can_be_imported_in_a_worker(run: Run) -> None:
+    body = (
+        "x.sum()\nw = torch.zeros(1, requires_grad=True)\ntorch.optim.SGD([w]).step()\nimport torch._dynamo\nreturn x"
+    )
+    assert run(body)[MERGE].ended == "values"

@@ -1,0 +1,38 @@
+"""What a task's verdict looks like as lines: the evidence of a few checks, said once."""
+
+from dataclasses import replace
+
+from grader.record import CheckRecord, Diagnosis
+from grader.terminal import task_lines
+
+
+def failing(number: int, message: str, **changes: object) -> CheckRecord:
+    check = CheckRecord(f"check_{number}", "softmax", "failed", 0, 1, message, None, 0, 0, f"Sentence {number}.")
+    return replace(check, **changes)  # type: ignore[arg-type]
+
+
+def test_the_same_reason_is_given_once() -> None:
+    message = "NameError: name 'X' is not defined\nattention.py, line 3, in softmax\n    X"
+    lines = task_lines([failing(1, f"{message}\n(with dim=0)"), failing(2, f"{message}\n(with dim=1)")])
+    assert "\n".join(lines).count("NameError") == 1
+    assert lines[-2:] == ["  failed  Sentence 2.", "      The same."]
+
+
+def test_a_few_failing_checks_are_told_in_full_the_others_by_their_sentence() -> None:
+    lines = task_lines([failing(number, f"Reason {number}.") for number in range(1, 7)])
+    assert [line.strip() for line in lines if "Reason" in line] == ["Reason 1.", "Reason 2.", "Reason 3."]
+    assert [line for line in lines if "Sentence" in line] == [f"  failed  Sentence {n}." for n in range(1, 7)]
+    assert lines[-1] == "  What came in the others: --watch shows one task at a time, --json everything."
+
+
+def test_the_evidence_of_a_known_mistake_is_given_once_and_that_of_another_too() -> None:
+    known = Diagnosis("m", "The maximum is not subtracted.")
+    checks = [failing(1, "NaN.", diagnosis=known), failing(2, "inf.", diagnosis=known), failing(3, "Accepted.")]
+    lines = task_lines(checks)
+    assert lines[0] == "  This is exactly the output of a known mistake: The maximum is not subtracted."
+    assert [line.strip() for line in lines if "Sentence" not in line][1:] == ["NaN.", "Accepted."]
+
+
+def test_what_was_printed_is_cut() -> None:
+    lines = task_lines([failing(1, "Wrong.", printed="\n".join(map(str, range(20))))])
+    assert lines[-1] == "        … 12 more lines"
