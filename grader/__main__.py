@@ -1,7 +1,9 @@
 """`grader` and `python -m grader`: runs the command line and turns exceptions into one line and an exit code."""
 
 import os
+import shutil
 import sys
+import textwrap
 
 INTERRUPTED = 130
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -34,6 +36,10 @@ def main() -> None:
 
 
 def _say(line: str, code: int) -> int:
+    """One line on stderr, wrapped at words on a terminal."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        line = "\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in line.splitlines())
     print(line, file=sys.stderr)
     return code
 

@@ -22,6 +22,7 @@ from .device import CPU, gpu_files, gpu_nodes, is_gpu
 from .kernel import PR_SET_PDEATHSIG, call
 
 MIB = 1 << 20
+GRACE = 1.25  # times the CPU time of a check, for code that does not return to Python
 CAPABILITY_VERSION = 0x20080522
 
 
@@ -98,16 +99,31 @@ def enter(orders: Orders) -> dict[str, str]:
     return {name: "left out" if name in orders.skip else _tried(apply) for name, apply in layers.items()}
 
 
-def start_clock(seconds: float) -> None:
-    """End the process once it has used this much more CPU time, its number as exit code; 0 stops the clock.
+class OutOfTime(BaseException):
+    """Raised in the code that runs when its time is up, so that its traceback says where it was."""
 
-    The handler is libc's own _exit: it works in C code that never returns to Python, and in the first process of a
-    process namespace, where signals without a handler are ignored.
+
+def start_clock(seconds: float) -> None:
+    """Raise OutOfTime once this process has used this much more CPU time, and end it a little later; 0: no limit.
+
+    What ends it is libc's own _exit, the signal's number as exit code: it works in C code that never returns to Python,
+    and in the first process of a process namespace, where signals without a handler are ignored.
     """
     handle, end = _libc()
     for number in (signal.SIGPROF, signal.SIGXCPU):
         handle(number, end)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.signal(signal.SIGVTALRM, _out_of_time)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, GRACE * seconds)
+
+
+def stop_asking() -> None:
+    """No OutOfTime from here on: what follows is our own."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _out_of_time(*_: object) -> None:
+    raise OutOfTime
 
 
 @cache

@@ -148,7 +148,10 @@ def attempt(call: Any, printed: sandbox.Printed) -> Outcome:
     gpu.reset()
     start = time.perf_counter()
     try:
-        value = call()
+        try:
+            value = call()
+        finally:
+            sandbox.stop_asking()
         peak = gpu.finish()
         seconds = time.perf_counter() - start
         return Outcome("values", dict(flatten(value)), seconds=seconds, printed=printed.take(), gpu_bytes=peak)

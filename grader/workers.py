@@ -1,6 +1,7 @@
 """Running the rows of a job in workers, with every deadline held from outside."""
 
 import os
+import re
 import signal
 import socket
 import time
@@ -9,12 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from . import wire
 from .gpu import BROKEN as GPU_BROKEN
 from .outcome import LENGTHS, MAX_JOB, BadFrame, Outcome, decode, lengths
+from .sandbox import OutOfTime
 from .timings import Timings
 from .worker import Job, Run, ended_by_clock
 from .zygotes import Zygote
 
 TIMEOUTS_ALLOWED = 2
 USED_UP = "it was not run, because the submission has used up its computing time"
+FRAME = re.compile(r"^\w+\.py, line \d+, in \w+", re.MULTILINE)
 NOT_RUN = "it was not run, because an earlier check did not end"
 
 
@@ -86,6 +89,8 @@ def _one_worker(zygote: Zygote, job: Job, timings: Timings) -> Results:
                 for _ in run.modes:
                     outcomes[-1].append(frames.next())
             watched = frames.next() if job.watched and outcomes else None
+        except OutOfTime as stopped:
+            fate = Outcome("timeout", why=_too_long(job, str(stopped)))
         except wire.Late:
             fate = Outcome("timeout", why=f"it did not end within {job.caps.check_wall_seconds:g} seconds")
         except (wire.Closed, BadFrame, OSError) as error:
@@ -120,9 +125,20 @@ class _Frames:
         self._room -= header + payload
         if self._room < 0:
             raise BadFrame(f"more than {MAX_JOB >> 20} MiB in all")
-        return decode(
+        outcome = decode(
             wire.receive_bytes(self._sock, header, deadline), wire.receive_bytes(self._sock, payload, deadline)
         )
+        if outcome.raised and outcome.raised.kind == OutOfTime.__name__:
+            raise OutOfTime(outcome.raised.trace)
+        return outcome
+
+
+def _too_long(job: Job, trace: str = "") -> str:
+    """That a row used up its time, and where it was, if it could say so itself."""
+    frames = FRAME.findall(trace)
+    return f"it did not end within {job.caps.check_cpu_seconds:g} seconds of computing" + (
+        f"; it was at {frames[-1]}" if frames else ""
+    )
 
 
 def _died(status: int, job: Job, fate: Outcome) -> Outcome:
@@ -130,7 +146,7 @@ def _died(status: int, job: Job, fate: Outcome) -> Outcome:
     if clock := ended_by_clock(status):
         if clock == signal.SIGXCPU:
             return Outcome("timeout", why="the checks together took more computing time than a submission has")
-        return Outcome("timeout", why=f"it did not end within {job.caps.check_cpu_seconds:g} seconds of computing")
+        return Outcome("timeout", why=_too_long(job))
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
         return Outcome("crashed", why=f"the process was ended by {signal.Signals(os.WTERMSIG(status)).name}")
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == GPU_BROKEN:

@@ -70,7 +70,9 @@ def test_endless_loop_costs_its_own_points_only(graded_source: Grade, reference:
         edited(reference, "    return x.transpose(1, 2).flatten(2)", "    while True: pass\n    return x")
     )
     assert {(check.task, check.status) for check in lost(record)} == {("merge_heads", "timeout")}
-    assert lost(record)[0].message.startswith("It did not end within 2 seconds of computing.")
+    assert lost(record)[0].message.startswith(
+        "It did not end within 2 seconds of computing; it was at attention.py, line "
+    )
 
 
 def test_missing_task_is_told_apart_from_a_wrong_one(graded_source: Grade, reference: str) -> None:
