@@ -75,12 +75,14 @@ def plan_all(
     seed: int | None,
     fresh: bool,
 ) -> list[Plan]:
-    """A plan for each of the modules; of several, for those of which a file can be read.
+    """A plan for each of the modules; of several, for those of which a file can be read. They share a seed.
 
     Raises:
         BadRequest: of plan() and collect(), or there is no file of any of the modules.
     """
     plans = []
+    if seed is None:
+        seed = _shared_seed(out, modules, fresh)
     for module in modules:
         found = collect(submissions, module.name, module.upstream, lone=len(modules) == 1)
         if len(modules) == 1 or not all(one.problem for one in found):
@@ -157,6 +159,15 @@ def _runs(out: Path) -> dict[str, int]:
 
 def _earlier_seed(out: Path, module: Module) -> int | None:
     return _runs(out).get(module.name)
+
+
+def _shared_seed(out: Path, modules: Sequence[Module], fresh: bool) -> int | None:
+    """The seed that these modules had before, or a new one; None where they had several."""
+    runs = {} if fresh else _runs(out)
+    earlier = {runs[module.name] for module in modules if module.name in runs}
+    if not earlier:
+        return secrets.randbelow(2**31)
+    return earlier.pop() if len(earlier) == 1 else None
 
 
 def _record(out: Path, module: Module, submission: str, digest: str) -> SubmissionRecord | None:

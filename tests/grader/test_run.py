@@ -10,7 +10,7 @@ from grader.course import Course, Module
 from grader.errors import BadRequest
 from grader.grade import Options
 from grader.record import SubmissionRecord, from_json
-from grader.run import Plan, carry_out, plan
+from grader.run import Plan, _shared_seed, carry_out, plan
 from grader.timings import Timings
 
 ANN = Submission("ann", {"attention.py": "x = 1\n"})
@@ -84,3 +84,15 @@ def test_results_that_are_a_file_are_refused(course: Course, attention: Module, 
     file.write_text("")
     with pytest.raises(BadRequest, match="is a file; -o needs a folder for the results"):
         planned(course, attention, file, [ANN])
+
+
+@pytest.mark.parametrize(
+    ("runs", "fresh", "shared"),
+    [({"a": 5}, False, 5), ({"a": 5, "b": 5}, False, 5), ({"a": 5, "b": 6}, False, None), ({"c": 7}, False, "new")],
+    ids=["one has run", "both have", "with different seeds", "neither has"],
+)
+def test_modules_of_one_run_share_a_seed(tmp_path: Path, runs: object, fresh: bool, shared: object) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(runs))
+    modules = [Module(1, name, 1, {}, name=name) for name in ("a", "b")]
+    found = _shared_seed(tmp_path, modules, fresh)
+    assert found == shared or (shared == "new" and isinstance(found, int))
