@@ -22,6 +22,7 @@ from pathlib import Path
 from grader.collect import Submission
 from grader.course import load_course
 from grader.grade import Options, grade
+from grader.isolation import NAMESPACES
 from grader.opening import open_session
 from grader.record import SubmissionRecord
 from grader.session import Session
@@ -195,6 +196,8 @@ def _outside(session: Session, stage: Stage) -> list[str]:
 def _survivors(session: Session, stage: Stage) -> list[int]:
     """Processes forked from our zygotes, which share their command line, or started under the attacks' tag."""
     ours = {session.students._process.pid, session.live.trusted._process.pid}
+    if os.geteuid() and NAMESPACES in session.isolation:  # then each goes on as the first process of a namespace
+        ours |= {int(pid) for one in ours for pid in Path(f"/proc/{one}/task/{one}/children").read_text().split()}
     marks = (f'"judge": {os.getpid()},'.encode(), f"tag-{stage.folder.name}".encode())
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
