@@ -6,11 +6,17 @@ import sys
 import textwrap
 
 INTERRUPTED = 130
+NO_FORK = (
+    "a check runs in a process forked for it, which Windows cannot do. Use its Linux subsystem: run `wsl --install` "
+    "once, open Ubuntu, and work there as on Linux."
+)
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def main() -> None:
     """0: done; 1: something failed; 2: asked for the impossible; 3: the grader is broken; 130: interrupted."""
+    if not hasattr(os, "fork"):
+        sys.exit(_say(f"grader: {NO_FORK}", 2))
     if sys.path[0] == os.getcwd():  # python -m: a random.py that lies here must not hide Python's own
         sys.path.append(sys.path.pop(0))
     for name in THREADS:  # before torch is imported; more threads only get in the way of small tensors

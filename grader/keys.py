@@ -1,7 +1,10 @@
-"""Single keys from a terminal, without Enter: termios on Unix, msvcrt on Windows."""
+"""Single keys from a terminal, without Enter."""
 
 import os
+import select
 import sys
+import termios
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,7 +19,6 @@ ARROWS = {
     b"\x1bOD": "p",
     b"\x1bOA": "p",
 }
-WINDOWS_ARROWS = {"M": "n", "P": "n", "K": "p", "H": "p"}
 ENTER = "enter"
 END = "q"  # what the end of the input means: the terminal has gone
 
@@ -42,12 +44,6 @@ def keys_of(typed: bytes) -> list[str]:
 @contextmanager
 def single_keys() -> Iterator[None]:
     """Let keys arrive one by one and unseen; the terminal is as before afterwards. Ctrl-C still interrupts."""
-    if sys.platform == "win32":
-        yield
-        return
-    import termios
-    import tty
-
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     try:
@@ -59,29 +55,13 @@ def single_keys() -> Iterator[None]:
 
 def keys(stopped: Callable[[], bool]) -> Iterator[str]:
     """Each key as it is pressed, until `stopped`."""
-    read = _read_windows if sys.platform == "win32" else _read_unix
     while not stopped():
-        yield from read()
+        yield from _read()
 
 
-def _read_unix() -> list[str]:
-    import select
-
+def _read() -> list[str]:
     fd = sys.stdin.fileno()
     if not select.select([fd], [], [], WAIT)[0]:
         return []
     typed = os.read(fd, 64)
     return keys_of(typed) if typed else [END]
-
-
-def _read_windows() -> list[str]:
-    import msvcrt
-    import time
-
-    if not msvcrt.kbhit():  # type: ignore[attr-defined]
-        time.sleep(WAIT)
-        return []
-    char: str = msvcrt.getwch()  # type: ignore[attr-defined]
-    if char in ("\x00", "\xe0"):
-        return [WINDOWS_ARROWS.get(msvcrt.getwch(), "")]  # type: ignore[attr-defined]
-    return keys_of(char.encode())

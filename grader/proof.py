@@ -45,8 +45,8 @@ def prove(course: Course, modules: list[Module], files: Files, say: Say) -> None
 def set_up(kit: Path, files: Files) -> Path:
     """A kit's new virtual environment with the kit's wheel, which borrows the packages of this one; its Python."""
     folder = kit / ".venv"
-    venv.EnvBuilder(symlinks=os.name != "nt").create(folder)
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    venv.EnvBuilder(symlinks=True).create(folder)
+    python = folder / "bin/python"
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = Path(subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip())
     [wheel] = [contents for path, contents in files.items() if path.endswith(".whl")]

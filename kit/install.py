@@ -25,6 +25,8 @@ def main():
     update_of = parser.parse_args().update
     if sys.version_info < (3, 11):  # noqa: UP036 - a student may run this with any Python
         sys.exit(f"This is Python {sys.version.split()[0]}; the kit needs 3.11 or newer.")
+    if os.name == "nt":
+        sys.exit("The kit needs Linux or macOS. Run `wsl --install` once, open Ubuntu, and unpack the kit there.")
     if update_of is not None:
         update(update_of.resolve())
     install(update_of.resolve() if update_of else HERE)
@@ -32,8 +34,8 @@ def main():
 
 def install(folder):
     """Make the virtual environment of a kit and install what it needs."""
-    scripts = folder / ".venv" / ("Scripts" if os.name == "nt" else "bin")
-    python = scripts / ("python.exe" if os.name == "nt" else "python")
+    scripts = folder / ".venv" / "bin"
+    python = scripts / "python"
     if not python.exists():
         venv.create(folder / ".venv", with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

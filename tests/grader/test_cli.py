@@ -174,3 +174,10 @@ def test_check_tells_advice_and_keeps_what_was_reached(folder: Path) -> None:
     assert "changed since: grader check attention" in grader("status", cwd=folder).stdout
     hint = grader("hint", "attention", "softmax", cwd=folder)
     assert hint.stdout.startswith("1.1 softmax is right. Its background:\n")
+
+
+def test_a_system_without_fork_is_told_where_to_work() -> None:
+    code = "import os, sys; del os.fork; from grader.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("grader: a check runs in a process forked for it, which Windows cannot do.")
