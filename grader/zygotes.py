@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -144,6 +145,9 @@ class Zygote:
             raise GraderFault(f"a worker could do what those before it could not: {lost}")
 
     def close(self) -> None:
+        """End the process with all its workers, also where a thread still waits for an answer of it."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
         self._process.wait()
 

@@ -1,20 +1,28 @@
 """What a submission may do to its worker, and what the judge makes of it."""
 
 import re
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+from toy import write_course
 
 from grader.checks import graded
 from grader.collecting import Collected, row_id
+from grader.errors import GraderFault
+from grader.opening import open_session
 from grader.outcome import Outcome
 from grader.rng import Rng
 from grader.sandbox import Printed
 from grader.session import Session, single
 from grader.worker import run_row
 from grader.workers import run_job
+from grader.zygotes import Zygote
 
 SPLIT = "check_split_heads_values[1]"
 MERGE = "check_merge_heads_values[1]"
@@ -127,3 +135,20 @@ def test_torch_s_compiler_can_be_imported_in_a_worker(run: Run) -> None:
         "x.sum()\nw = torch.zeros(1, requires_grad=True)\ntorch.optim.SGD([w]).step()\nimport torch._dynamo\nreturn x"
     )
     assert run(body)[MERGE].ended == "values"
+
+
+def test_closing_a_session_does_not_wait_for_a_thread_that_waits(tmp_path: Path) -> None:
+    course = write_course(tmp_path)
+    ended = threading.Event()
+
+    def wait(zygote: Zygote) -> None:
+        with suppress(GraderFault):
+            zygote._receive()
+        ended.set()
+
+    with open_session(course, course.module("half"), seed=1) as session:
+        threading.Thread(target=wait, args=(session.students,), daemon=True).start()
+        time.sleep(0.3)
+        start = time.monotonic()
+    assert time.monotonic() - start < 10
+    assert ended.wait(10)
