@@ -224,7 +224,8 @@ def steps_in_time(impl: Any, model: nn.Module, data: Data, options: dict[str, An
     speeds = {n: seconds_a_step(impl, model, data, options, n) for n in {torch.get_num_threads(), 1}}
     threads, step = min(speeds.items(), key=lambda item: item[1])
     torch.set_num_threads(threads)
-    say(f"One step takes {step * 1000:.0f} ms here, with {threads} threads; training may take {seconds:.0f} s.")
+    with_them = "one thread" if threads == 1 else f"{threads} threads"
+    say(f"One step takes {step * 1000:.0f} ms here, with {with_them}; training may take {seconds:.0f} s.")
     return max(20, int(seconds / step))
 
 
