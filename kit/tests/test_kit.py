@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grader.course import load_course
-from grader.session import open_session
+from grader.opening import open_session
 
 COURSE = load_course(Path(__file__).resolve().parents[1])
 

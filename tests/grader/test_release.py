@@ -1,5 +1,7 @@
 """A kit holds what it should and nothing that it should not, the same bytes each time."""
 
+import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -207,3 +209,12 @@ def test_release_writes_nothing_when_a_secret_is_planted(course: Course, tmp_pat
     with pytest.raises(BadRequest, match=r"This kit would give away: .*a private word of course.toml"):
         release(replace(course, private=("Build a language model",)), 1, tmp_path, lambda line: None, seeds=[0])
     assert not list(tmp_path.iterdir())
+
+
+def test_kit_s_own_tests_import_what_the_grader_has() -> None:
+    """The kit's files are run in the kit only, long after a name here has changed."""
+    for file in (ROOT / "kit").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("grader"):
+                module = importlib.import_module(node.module or "")
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == [], file
