@@ -60,7 +60,8 @@ def test_same_mistake_in_another_style_is_named_eight_times_in_ten(graded: Grade
     known = mistakes(module, "mistakes.toml")
     names = {mistake["name"]: (mistake["same_as"], named(graded(mistake))) for mistake in known}
     assert len(names) >= 20
-    wrong = {name: got for name, (wanted, got) in names.items() if got - {wanted}}
+    # what the public rows of a kit cannot tell apart is named together
+    wrong = {name: got for name, (wanted, got) in names.items() if got and wanted not in got}
     assert wrong == {}
     assert sum(wanted in got for wanted, got in names.values()) >= 0.8 * len(names)
 
