@@ -14,6 +14,7 @@ from .course import Course, Module
 from .device import CPU, is_gpu
 from .diagnose import diagnose
 from .grade import Options, look_into
+from .live import batches
 from .mutants import Mutant
 from .opening import open_session
 from .outcome import Outcome
@@ -24,7 +25,6 @@ from .source import Known
 
 ILL_CONDITIONED = 200  # times u·scale: beyond it the tolerance says little
 NAMED_SHARE = 0.9
-BATCH = 16  # mutants that share a worker
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,8 @@ def prove(course: Course, module: Module, seed: int, device: str = CPU) -> Proof
     """Run every mutant and every right implementation of a module through the grader."""
     jobs = 1 if is_gpu(device) else jobs_by_default()
     with open_session(course, module, seed, device) as session, ThreadPoolExecutor(jobs) as pool:
-        mutants = session.mutants
-        batches = [mutants[i : i + BATCH] for i in range(0, len(mutants), BATCH)]
-        tried = [one for batch in pool.map(lambda batch: _tried(session, batch), batches) for one in batch]
+        found = pool.map(lambda batch: _tried(session, batch), batches(session.mutants))
+        tried = [one for batch in found for one in batch]
         named = [one.mutant.name for one in tried if one.called == one.mutant.name]
         return Proof(
             module=module.name,

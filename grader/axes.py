@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 
@@ -26,6 +27,11 @@ def signatures(source: str) -> dict[str, Signature]:
             public = [m for name, m in methods.items() if name in ("__init__", "__call__") or name[:1] != "_"]
             found[node.name] = replace(shapes, names=_signature(public).names)
     return found
+
+
+def argument_names(signatures: Mapping[str, Signature]) -> set[str]:
+    """The names of every argument of every task."""
+    return {name for signature in signatures.values() for name in signature.names}
 
 
 def axis_names(signature: Signature, path: str, ndim: int) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import cli_student
+from .cli_student import AsJson, Device
 
 app = typer.Typer(
     help="Build a language model from scratch; know what is wrong and why.",
@@ -16,8 +17,6 @@ app = typer.Typer(
 )
 
 ModuleName = Annotated[str, typer.Argument(metavar="MODULE", help="A module of course.toml, e.g. attention.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda-tf32, or second: like a GPU, without one.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 
 @app.command()

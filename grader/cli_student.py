@@ -8,6 +8,7 @@ import typer
 if TYPE_CHECKING:
     from .own_file import Own
 
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda-tf32, or second: like a GPU, without one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Impl = Annotated[Path | None, typer.Option(help="Your file or folder, assignments/ by default.")]
 Seed = Annotated[int, typer.Option(help="Other inputs of the same kind.")]
@@ -24,7 +25,7 @@ def check(
     ] = False,
     pdb: Annotated[bool, typer.Option("--pdb", help="Stop in your own code at the first check that fails.")] = False,
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda-tf32, or second: like a GPU, without one.")] = "cpu",
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Check your own file and say what is wrong and where to look."""

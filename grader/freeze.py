@@ -18,13 +18,12 @@ from .course import Course, Module
 from .expected import Expected, Truth
 from .fingerprint import SUMS, Fingerprint, fingerprint
 from .frozen import FORMAT, digest, sealed, sha256
-from .live import Live, open_live
+from .live import Live, batches, open_live
 from .mutants import Mutant
 from .outcome import Leaf, Outcome, TensorLeaf, to_plain
 from .session import Session
 
 SEEDS = (0, 1, 2)
-BATCH = 16  # mutants that share a worker
 Said = dict[str, Any]
 
 
@@ -102,8 +101,7 @@ def _prints(outcomes: Mapping[str, Outcome], sums: _Sums) -> Said:
 def _whole(live: Live) -> dict[str, dict[str, Outcome]]:
     """Mutant → its wrong outcomes as a whole file."""
     found = {}
-    for first in range(0, len(live.mutants), BATCH):
-        batch = live.mutants[first : first + BATCH]
+    for batch in batches(live.mutants):
         for mutant, outcomes in zip(batch, live.outcomes(batch, live.rows), strict=True):
             found[mutant.name] = {row: outcomes[row] for row in live.failed(outcomes)}
     return found

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .assemble import from_folder
-from .axes import Signature, signatures
+from .axes import Signature, argument_names, signatures
 from .collecting import RowId
 from .compare import compare
 from .course import REFERENCE
@@ -18,6 +18,13 @@ from .source import Known
 from .timings import Timings
 from .workers import run_job
 from .zygotes import Zygote
+
+BATCH = 16  # mutants that share a worker
+
+
+def batches(mutants: Sequence[Mutant]) -> list[Sequence[Mutant]]:
+    """Mutants in groups that share a worker."""
+    return [mutants[i : i + BATCH] for i in range(0, len(mutants), BATCH)]
 
 
 @dataclass
@@ -69,7 +76,7 @@ class Live:
 
     def failed(self, outcomes: Mapping[str, Outcome]) -> frozenset[str]:
         """The rows whose outcome is wrong."""
-        arguments = {name for signature in self.signatures.values() for name in signature.names}
+        arguments = argument_names(self.signatures)
         return frozenset(name for name, got in outcomes.items() if compare(self.expected[name], got, arguments))
 
     def mutated(self, mutant: Mutant) -> str:

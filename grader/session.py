@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from .axes import Signature
+from .axes import Signature, argument_names
 from .collecting import RowId
 from .compare import compare
 from .course import REFERENCE, Course, Module
@@ -70,7 +70,7 @@ class Session:
 
     @cached_property
     def arguments(self) -> set[str]:
-        return {name for signature in self.signatures.values() for name in signature.names}
+        return argument_names(self.signatures)
 
     @cached_property
     def seeds(self) -> dict[str, int]:

@@ -106,10 +106,7 @@ class Zygote:
             self.folders.close()
 
     def warm(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Run every check once on given: torch imports much more at its first gradient, which forks would repeat.
-
-        The same goes for the first watched call; a worker could not even do it, since torch then makes a folder.
-        """
+        """Run every check once on given: what torch imports and sets up at first use, forks would repeat."""
         import torch
 
         from . import loading, sandbox, worker
@@ -118,9 +115,6 @@ class Zygote:
         with Watch([], "").on():
             torch.zeros(1)
         if is_gpu(self.setting.device):  # after a gradient here no fork could use the GPU
-            import torch.fx.experimental.symbolic_shapes
-            import torch.optim
-
             return {"loaded": "values", "values": 1}
         if not message["packages"]:  # a kit holds no given of its own week
             weight = torch.zeros(1, requires_grad=True)

@@ -176,5 +176,6 @@ def _visible_gpus(device: str) -> dict[str, str]:
     """
     if not is_gpu(device):
         return {"CUDA_VISIBLE_DEVICES": ""}
-    chosen = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}
+    name = "CUDA_VISIBLE_DEVICES"
+    chosen = {name: os.environ[name]} if name in os.environ else {}
     return {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "CUDA_CACHE_DISABLE": "1", **chosen}
