@@ -8,6 +8,7 @@ wrong cause is worse than none. Mutants that cannot be told apart are named toge
 """
 
 from collections.abc import Collection, Mapping
+from functools import cached_property
 
 from .fingerprint import Fingerprint, recognises
 from .mutants import Mutant
@@ -32,14 +33,17 @@ def diagnose(
     """
     everything = _Side(session, whole)
     complete = {row.task for row in session.rows} == set(session.module.tasks)  # only some tasks may have been run
+    tasks: dict[str, list[str]] = {}
+    for row in session.rows:
+        if row.name in alone:
+            tasks.setdefault(row.task, []).append(row.name)
+    sides = {task: _Side(session, {name: alone[name] for name in names}) for task, names in tasks.items()}
+    failed = {task for task, isolated in sides.items() if isolated.fails}
     found = {}
-    failed = {row.task for row in session.rows if row.name in alone and not session.passes(row.name, alone[row.name])}
-    for task in dict.fromkeys(row.task for row in session.rows if row.name in alone):
+    for task, isolated in sides.items():
         if any(frozenset((task, other)) in shared for other in failed & session.module.below(task)):
             continue
-        names = [row.name for row in session.rows if row.task == task]
-        as_it_is = _Side(session, {name: whole[name] for name in names})
-        isolated = _Side(session, {name: alone[name] for name in names})
+        as_it_is = _Side(session, {name: whole[name] for name in tasks[task]})
         known = [k for k in session.source.known(task) if k.fails]
         same = [k.mutant for k in known if isolated.agrees(k.alone, k.fails)]
         if session.jobs.given is None:  # what stands below the task is the student's own, as it is the reference's here
@@ -58,12 +62,16 @@ class _Side:
     def __init__(self, session: Session, outcomes: Mapping[str, Outcome]) -> None:
         self._session = session
         self._outcomes = outcomes
-        self._fails = {name for name, outcome in outcomes.items() if not session.passes(name, outcome)}
+
+    @cached_property
+    def fails(self) -> set[str]:
+        """The rows that the submission gets wrong."""
+        return {name for name, outcome in self._outcomes.items() if not self._session.passes(name, outcome)}
 
     def agrees(self, known: Mapping[str, Outcome | Fingerprint], known_fails: Collection[str]) -> bool:
         """Whether both fail the same rows, with the same output on each."""
         expected = self._session.expected
-        fails = self._fails
+        fails = self.fails
         if not all(expected[name].native.raised for name in known_fails):
             fails = {name for name in fails if name in known_fails or not expected[name].native.raised}
         return fails == known_fails and all(

@@ -107,8 +107,8 @@ def _refuses(raised: Raised) -> bool:
 
 def as_floats(leaf: Leaf) -> Tensor | None:
     """A float leaf as a float64 tensor; None for anything discrete."""
-    if isinstance(leaf, TensorLeaf) and leaf.values.is_floating_point():
-        return leaf.values.double()
+    if isinstance(leaf, TensorLeaf):
+        return leaf.floats
     if isinstance(leaf, float):
         return torch.tensor(leaf, dtype=torch.float64)
     return None

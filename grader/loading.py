@@ -6,6 +6,7 @@ import importlib.util
 import linecache
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 
@@ -38,7 +39,7 @@ class SourceFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         text, file = self.sources[name], self._file(name)
         # tracebacks and inspect.getsource read the lines from here
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-        return compile(text, file, "exec", dont_inherit=True)
+        return _compiled(text, file)
 
     def get_source(self, name: str) -> str | None:
         return self.sources.get(name)
@@ -47,16 +48,29 @@ class SourceFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return name.replace(".", "/") + ".py"
 
 
+@cache
+def _compiled(text: str, file: str) -> CodeType:
+    """Kept, since what the zygote has compiled of given its forks need not compile again."""
+    return compile(text, file, "exec", dont_inherit=True)
+
+
 def load(sources: Mapping[str, str], module: str, package: str = PACKAGE) -> ModuleType:
     """Import `package.module` from source texts; an earlier package of that name is forgotten."""
     forget(package)
-    sys.meta_path.insert(0, SourceFinder(package, sources))
+    finder = SourceFinder(package, sources)
+    _drop(finder)
+    sys.meta_path.insert(0, finder)
     return importlib.import_module(f"{package}.{module}")
 
 
 def forget(package: str = PACKAGE) -> None:
     """Drop a package loaded by `load` and its finder."""
-    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
-        del sys.modules[name]
+    for finder in [f for f in sys.meta_path if isinstance(f, SourceFinder) and f.package == package]:
+        sys.meta_path.remove(finder)
+        _drop(finder)
+
+
+def _drop(finder: SourceFinder) -> None:
+    for name in (finder.package, *finder.sources):
+        sys.modules.pop(name, None)
         linecache.cache.pop(f"{name.replace('.', '/')}.py", None)
-    sys.meta_path[:] = [f for f in sys.meta_path if not (isinstance(f, SourceFinder) and f.package == package)]

@@ -8,6 +8,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
@@ -55,6 +56,11 @@ class TensorLeaf:
 
     values: Tensor
     device: str
+
+    @cached_property
+    def floats(self) -> Tensor | None:
+        """The values in float64; None for anything discrete."""
+        return self.values.double() if self.values.is_floating_point() else None
 
 
 Leaf = Container | Foreign | TensorLeaf | bool | int | float | str | bytes | None

@@ -46,7 +46,7 @@ class Rng:
         self._tf32 = tf32
         self._bits = np.random.PCG64(seed)
         self._seed = seed
-        self._move_bits = np.random.PCG64(seed_from(seed, "moved", mode.moved))
+        self._move_bits = np.random.PCG64(seed_from(seed, "moved", mode.moved)) if mode.moved else None
 
     def randn(
         self,
@@ -115,7 +115,7 @@ class Rng:
         if self.mode.wide:
             ulp = max(torch.finfo(values.dtype).eps, TF32_EPSILON if self._tf32 else 0.0)
             values = values.double()
-            if self.mode.moved:
+            if self._move_bits:
                 signs = self._move_bits.random_raw(values.numel()) % np.uint64(2)
                 values = values * (1 + ulp * (torch.from_numpy(signs.astype(np.float64)).reshape(values.shape) * 2 - 1))
         return values.to(self.device)

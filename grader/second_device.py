@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
-from torch.utils._pytree import tree_leaves, tree_map
 
 from .device import PLACES, SECOND
 from .dispatch import KernelMode
@@ -102,7 +101,8 @@ class _Operations(KernelMode):  # type: ignore[no-untyped-call]
 
 def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run an operation on the held values; its result is where the inputs are, or where it was asked for."""
-    inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    inputs: list[Tensor] = []
+    _each((args, list(kwargs.values())), inputs.append)
     here = any(isinstance(tensor, SecondTensor) for tensor in inputs)
     if any(tensor.is_meta and not isinstance(tensor, SecondTensor) for tensor in inputs):
         raise NotImplementedError(f"{func} has an input that was made on the second device in a way it does not know")
@@ -112,11 +112,18 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if asked is not None:
         here, kwargs = torch.device(asked).type == PLACE, {**kwargs, "device": torch.device("cpu")}
     with _outside_inference_mode():
-        result = func(*tree_map(_held, args), **tree_map(_held, kwargs))
+        result = func(*_each(args, _held), **{name: _each(value, _held) for name, value in kwargs.items()})
         if torch.Tag.inplace_view in func.tags:  # the shape that torch sees changes too
             with no_dispatch():
                 func(*args, **kwargs)
-        return tree_map(_placed(inputs, here), result)
+        return _each(result, _placed(inputs, here))
+
+
+def _each(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    """A value with each tensor in it changed; operations take and give tensors and lists of them."""
+    if isinstance(value, Tensor):
+        return change(value)
+    return type(value)([_each(item, change) for item in value]) if isinstance(value, list | tuple) else value
 
 
 @contextmanager
@@ -146,17 +153,15 @@ def _index(index: Any) -> Any:
     return torch.tensor(index) if isinstance(index, list) else index
 
 
-def _held(value: Any) -> Any:
+def _held(value: Tensor) -> Tensor:
     return value.held if isinstance(value, SecondTensor) else value
 
 
-def _placed(inputs: list[Tensor], here: bool) -> Callable[[Any], Any]:
+def _placed(inputs: list[Tensor], here: bool) -> Callable[[Tensor], Tensor]:
     """How a result comes back: an input that was changed as itself, a new tensor on the device."""
     known = {id(_held(tensor)): tensor for tensor in inputs}
 
-    def place(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
+    def place(value: Tensor) -> Tensor:
         return known.get(id(value), SecondTensor(value) if here else value)
 
     return place

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 LENGTH = struct.Struct(">Q")
+PIECE = 1 << 16  # bytes read at once
 MAX_MESSAGE = 256 << 20  # bytes; jobs and manifests are ours, outcomes have their own tighter limit
 
 
@@ -39,19 +40,38 @@ def receive_bytes(sock: socket.socket, size: int, deadline: float | None = None)
     """
     parts = []
     while size:
-        if deadline is not None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise Late
-            sock.settimeout(left)
-        try:
-            part = sock.recv(min(size, 1 << 20))
-        except TimeoutError:
-            raise Late from None
-        except OSError as error:
-            raise Closed(str(error)) from None
-        if not part:
-            raise Closed("the stream ended")
-        parts.append(part)
-        size -= len(part)
+        parts.append(_part(sock, size, deadline))
+        size -= len(parts[-1])
     return b"".join(parts)
+
+
+class Stream:
+    """The bytes of a socket that nobody else reads, fetched many at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._held = sock, bytearray()
+
+    def take(self, size: int, deadline: float) -> bytes:
+        """The next bytes; see receive_bytes."""
+        while len(self._held) < size:
+            self._held += _part(self._sock, PIECE, deadline)
+        taken = bytes(self._held[:size])
+        del self._held[:size]
+        return taken
+
+
+def _part(sock: socket.socket, most: int, deadline: float | None) -> bytes:
+    if deadline is not None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Late
+        sock.settimeout(left)
+    try:
+        part = sock.recv(min(most, PIECE))
+    except TimeoutError:
+        raise Late from None
+    except OSError as error:
+        raise Closed(str(error)) from None
+    if not part:
+        raise Closed("the stream ended")
+    return part

@@ -62,6 +62,11 @@ def job_from(message: Mapping[str, Any]) -> Job:
     return Job(**{**message, "runs": runs, "caps": sandbox.Caps(**message["caps"])})
 
 
+def message_of(job: Job) -> dict[str, Any]:
+    """The message that job_from reads."""
+    return {**vars(job), "runs": [vars(run) for run in job.runs], "caps": vars(job.caps)}
+
+
 def main(sock: socket.socket, checks: dict[str, Collected], orders: sandbox.Orders, bait: canary.Bait) -> None:
     """Close the process off, say what that came to, then serve one job and end.
 

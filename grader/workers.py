@@ -5,14 +5,14 @@ import re
 import signal
 import socket
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from . import wire
 from .gpu import BROKEN as GPU_BROKEN
 from .outcome import LENGTHS, MAX_JOB, BadFrame, Outcome, decode, lengths
 from .sandbox import OutOfTime
 from .timings import Timings
-from .worker import Job, Run, ended_by_clock
+from .worker import Job, Run, ended_by_clock, message_of
 from .zygotes import Zygote
 
 TIMEOUTS_ALLOWED = 2
@@ -82,7 +82,7 @@ def _one_worker(zygote: Zygote, job: Job, timings: Timings) -> Results:
     with sock:
         frames = _Frames(sock, job)
         try:
-            wire.send_json(sock, asdict(job))
+            wire.send_json(sock, message_of(job))
             loaded = frames.next()
             for run in job.runs if loaded.ended == "values" else ():
                 outcomes.append([])
@@ -115,19 +115,17 @@ class _Frames:
     """The frames of one worker, each with its deadline, all together with a limit."""
 
     def __init__(self, sock: socket.socket, job: Job) -> None:
-        self._sock, self._seconds = sock, job.caps.check_wall_seconds
+        self._stream, self._seconds = wire.Stream(sock), job.caps.check_wall_seconds
         self._room = MAX_JOB * len(job.packages)
         sock.settimeout(self._seconds)
 
     def next(self) -> Outcome:
         deadline = time.monotonic() + self._seconds
-        header, payload = lengths(wire.receive_bytes(self._sock, LENGTHS.size, deadline))
+        header, payload = lengths(self._stream.take(LENGTHS.size, deadline))
         self._room -= header + payload
         if self._room < 0:
             raise BadFrame(f"more than {MAX_JOB >> 20} MiB in all")
-        outcome = decode(
-            wire.receive_bytes(self._sock, header, deadline), wire.receive_bytes(self._sock, payload, deadline)
-        )
+        outcome = decode(self._stream.take(header, deadline), self._stream.take(payload, deadline))
         if outcome.raised and outcome.raised.kind == OutOfTime.__name__:
             raise OutOfTime(outcome.raised.trace)
         return outcome

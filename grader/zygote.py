@@ -107,9 +107,11 @@ class Zygote:
 
     def warm(self, message: dict[str, Any]) -> dict[str, Any]:
         """Run every check once on given: what torch imports and sets up at first use, forks would repeat."""
+        import einops  # noqa: F401  # students may import it, given does not
         import torch
 
         from . import loading, sandbox, worker
+        from .outcome import encode
         from .watch import Watch
 
         with Watch([], "").on():
@@ -128,6 +130,8 @@ class Zygote:
         printed = sandbox.Printed(job.caps.output_kib)
         folder = self.folders.take(None) if self.folders else None
         loaded, *outcomes = worker.run_all(job, self.checks, printed, folder)
+        for outcome in outcomes:
+            encode(outcome)
         if self.folders and folder:
             self.folders.give_back(folder)
         sandbox.start_clock(0)

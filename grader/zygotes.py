@@ -91,7 +91,9 @@ class Zygote:
 
     def warm(self, job: "Job") -> None:
         """Run a job in the zygote itself, so that no worker has to import what it needs."""
-        answer = self._ask({"op": "warm", "job": asdict(job)})
+        from .worker import message_of
+
+        answer = self._ask({"op": "warm", "job": message_of(job)})
         if answer["loaded"] != "values" or not answer["values"]:
             command = "pytest tests/checks --impl assignments/given"
             raise GraderFault(f"assignments/given does not import or run; `{command}` says more")
