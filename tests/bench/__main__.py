@@ -1,24 +1,25 @@
 """`python -m tests.bench`: how fast the grader is, beside plain pytest on the same checks, on this machine.
 
-Eight parts: 1 a class, 2 the same with two submissions that never end, 3 one submission, 4 start-up, 5 where the CPU
+Nine parts: 1 a class, 2 the same with two submissions that never end, 3 one submission, 4 start-up, 5 where the CPU
 time goes, 6 from a save to its verdict, 7 training a GPT beside transformers, 8 the same on a GPU beside nanoGPT's
-arrangement, where there is one. Ours and the rival take turns, so that a busy machine is busy for both.
+arrangement, where there is one, 9 memory. Ours and the rival take turns, so that a busy machine is busy for both.
 """
 
 import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from . import rival, training
 from .classes import Sample, grade, grader, make_class, ordinary
-from .clock import Timed, Watch, timed
+from .clock import Memory, Timed, Watch, timed
 from .saving import verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,7 +134,7 @@ def start_up(bench: Bench) -> Facts:
 def where(bench: Bench) -> Facts:
     """Part 5: CPU seconds of the judge, of the zygotes (its children) and of the workers (theirs), for the class."""
     folder, out = bench.folder / "watched", bench.new("out")
-    make_class(bench.samples, bench.size, folder)
+    files = make_class(bench.samples, bench.size, folder)
     watch = Watch(lambda: any(out.glob("*/attention.json")))
     run = grade(ROOT, folder, out, watch=watch)
     if not watch.last.children:
@@ -146,12 +147,28 @@ def where(bench: Bench) -> Facts:
         before, after = watch.first.children.get(pid, (0.0, 0.0)), children[pid]
         rows[f"zygote{name}"] = (before[0], after[0])
         rows[f"workers{name}"] = (before[1], after[1])
+    own = _arithmetic(files[: len(bench.samples)])
+    each = sum(whole - before for before, whole in rows.values()) / (bench.size - 1)
     return {
         "seconds": run.wall,
         "cpu_seconds": run.cpu,
         "seconds_to_first_record": watch.first.wall,
         "rows": {name: {"before_first_record": before, "whole": whole} for name, (before, whole) in rows.items()},
+        "each_after_the_first": each,
+        "arithmetic": mean(own["seconds"].values()),
+        "above": each - mean(own["seconds"].values()),
+        "aim_above": 0.05 + 0.0005 * own["checks"],
     }
+
+
+def _arithmetic(files: Sequence[Path]) -> Facts:
+    """What the checks themselves take on some files; see arithmetic.py."""
+    command = [sys.executable, "-m", "tests.bench.arithmetic", *files]
+    run = timed(command, cwd=ROOT, environment={"OMP_NUM_THREADS": "1"})
+    if run.code != 0:
+        raise SystemExit(f"tests.bench.arithmetic failed:\n{run.said[-2000:]}")
+    found: Facts = json.loads(run.said.splitlines()[-1])
+    return found
 
 
 def saving(bench: Bench) -> Facts:
@@ -181,6 +198,14 @@ def train_on_gpu(bench: Bench) -> Facts:
     return training.compete_on_gpu(max(bench.rounds, 3))
 
 
+def memory(bench: Bench) -> Facts:
+    """Part 9: the most memory of the judge, its zygotes and eight workers, for the class."""
+    folder, seen = bench.folder / "weighed", Memory()
+    make_class(bench.samples, bench.size, folder)
+    grade(ROOT, folder, bench.new("out"), "--jobs", "8", watch=seen)
+    return {"workers": 8, "most_mib": seen.most_mib, "aim_mib": 1024}
+
+
 PARTS: dict[int, tuple[str, Callable[[Bench], Facts]]] = {
     1: ("throughput", throughput),
     2: ("endless", endless),
@@ -190,8 +215,9 @@ PARTS: dict[int, tuple[str, Callable[[Bench], Facts]]] = {
     6: ("saving", saving),
     7: ("training", train),
     8: ("training_on_gpu", train_on_gpu),
+    9: ("memory", memory),
 }
-NEEDS_THE_CLASS = {1, 2, 3, 5, 6}
+NEEDS_THE_CLASS = {1, 2, 3, 5, 6, 9}
 
 
 def machine() -> Facts:

@@ -31,9 +31,9 @@ def grader() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "grader"]
 
 
-def grade(root: Path, submissions: Path, out: Path, **options: Any) -> Timed:
+def grade(root: Path, submissions: Path, out: Path, *more: str, **options: Any) -> Timed:
     """`grader grade` as a whole process; a run that does not end with 0 ends the benchmark."""
-    found = timed([*grader(), "grade", "attention", submissions, "-o", out], cwd=root, **options)
+    found = timed([*grader(), "grade", "attention", submissions, "-o", out, *more], cwd=root, **options)
     if found.code != 0:
         raise SystemExit(f"grader grade ended with {found.code}:\n{found.said[-2000:]}")
     return found

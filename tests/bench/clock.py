@@ -78,6 +78,30 @@ class Watch:
             time.sleep(PERIOD)
 
 
+class Memory:
+    """Looks at a process and all below it until it ends; keeps the most memory seen, shared pages shared out (PSS)."""
+
+    def __init__(self) -> None:
+        self.most_mib = 0.0
+
+    def __call__(self, process: subprocess.Popen[str]) -> None:
+        while _cpu(process.pid) is not None:
+            self.most_mib = max(self.most_mib, sum(map(_pss_kib, _tree(process.pid))) / 1024)
+            time.sleep(2 * PERIOD)
+
+
+def _tree(pid: int) -> list[int]:
+    return [pid, *(below for child in _children(pid) for below in _tree(child))]
+
+
+def _pss_kib(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
 def _cpu(pid: int) -> tuple[float, float] | None:
     """CPU seconds of a process and of the children it waited for; None once it has ended."""
     fields = _stat(pid)

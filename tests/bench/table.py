@@ -18,6 +18,7 @@ def show(name: str, facts: Facts) -> None:
         "saving": _saving,
         "training": lambda found: _training(7, found),
         "training_on_gpu": lambda found: _training(8, found),
+        "memory": _memory,
     }[name](facts)
     print("\n".join(lines), end="\n\n", flush=True)
 
@@ -87,7 +88,13 @@ def _where(facts: Facts) -> list[str]:
     for name, row in facts["rows"].items():
         before, whole = row["before_first_record"], row["whole"]
         lines += _row(name, before, whole - before, 100 * whole / facts["cpu_seconds"])
-    return lines
+    above, aim = 1000 * facts["above"], 1000 * facts["aim_above"]
+    each, own = 1000 * facts["each_after_the_first"], 1000 * facts["arithmetic"]
+    return [
+        *lines,
+        f"   A submission after the first takes {each:.0f} ms of CPU; the checks' own arithmetic, in a loop in one",
+        f"   warm process, takes {own:.0f} ms. Above it: {above:.0f} ms (aim: at most {aim:.0f} ms).",
+    ]
 
 
 def _saving(facts: Facts) -> list[str]:
@@ -110,6 +117,13 @@ def _training(number: int, facts: Facts) -> list[str]:
     for name, speed in facts["median"].items():
         lines += _row(name, speed, facts["ratio"][name])
     return lines
+
+
+def _memory(facts: Facts) -> list[str]:
+    return [
+        f"9. Memory with {facts['workers']} workers, the judge and the zygotes included, shared pages counted once:"
+        f" {facts['most_mib']:.0f} MiB at the most (aim: {facts['aim_mib']} MiB)"
+    ]
 
 
 def _row(name: str, *cells: float | str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from grader.wire import LENGTH, MAX_MESSAGE, Closed, Late, receive_bytes, receive_json, send_json
+from grader.wire import LENGTH, MAX_MESSAGE, PIECE, Closed, Late, Stream, receive_bytes, receive_json, send_json
 
 
 @pytest.fixture
@@ -114,3 +114,23 @@ def test_deadline_that_has_passed_reads_nothing(pair: Pair) -> None:
     with pytest.raises(Late):
         receive_bytes(pair[1], 3, time.monotonic() - 1)
     assert receive_bytes(pair[1], 3) == b"abc"
+
+
+def test_stream_gives_its_bytes_in_order_whatever_came_at_once(pair: Pair) -> None:
+    sent = bytes(range(256)) * (PIECE // 128)
+    sender = threading.Thread(target=pair[0].sendall, args=(sent,))
+    sender.start()
+    stream, deadline = Stream(pair[1]), time.monotonic() + 5
+    taken = [stream.take(size, deadline) for size in (8, 0, 1, PIECE, len(sent) - PIECE - 9)]
+    sender.join()
+    assert [len(part) for part in taken] == [8, 0, 1, PIECE, len(sent) - PIECE - 9]
+    assert b"".join(taken) == sent
+
+
+def test_stream_that_drips_is_late_and_one_that_ends_is_closed(pair: Pair) -> None:
+    pair[0].sendall(b"abc")
+    with pytest.raises(Late):
+        Stream(pair[1]).take(8, time.monotonic() + 0.05)
+    pair[0].close()
+    with pytest.raises(Closed):
+        Stream(pair[1]).take(8, time.monotonic() + 5)
