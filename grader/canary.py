@@ -5,14 +5,19 @@ Each probe returns whether it was stopped. They cost microseconds, so every work
 
 import mmap
 import os
+import resource
 import socket
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from . import scratch
-from .kernel import CLONE_NEWUSER, call
+from .kernel import CLONE_NEWUSER, LINUX, call
+
+MAP_GROWSDOWN = 0x100  # of Linux: a mapping that counts as a stack
+KINDS_OF_MEMORY = (mmap.MAP_PRIVATE, mmap.MAP_SHARED, mmap.MAP_PRIVATE | MAP_GROWSDOWN)
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,13 @@ def watch(bait: Bait) -> list[str]:
     """The names of the probes that were stopped."""
     probes: dict[str, Callable[[], bool]] = {
         "files": lambda: _refused(partial(_read, bait.secret)),
-        "writing": lambda: _refused(_write),
+        "writing": lambda: _refused(_write) and _refused(partial(_change, bait.secret)),
         "network": lambda: _refused(_connect),
-        "signals": lambda: all(_refused(partial(os.kill, pid, 0)) for pid in bait.pids),
-        "memory of others": lambda: all(_refused(partial(_read, f"/proc/{pid}/mem")) for pid in bait.pids),
+        "signals": lambda: all(_refused(partial(reach, pid)) for pid in bait.pids for reach in REACHES),
+        "memory of others": lambda: LINUX and all(_refused(partial(_read, f"/proc/{pid}/mem")) for pid in bait.pids),
         "processes": _cannot_multiply,
         "new namespaces": lambda: _refused(partial(call, "unshare", CLONE_NEWUSER)),
-        "memory": lambda: _refused(lambda: mmap.mmap(-1, bait.memory_bytes + mmap.PAGESIZE, mmap.MAP_PRIVATE).close()),
+        "memory": lambda: all(_refused(partial(_map, bait.memory_bytes, flags)) for flags in KINDS_OF_MEMORY),
         "disk space": lambda: scratch.is_small(bait.scratch),
     }
     return [name for name, probe in probes.items() if probe()]
@@ -49,6 +54,10 @@ def _refused(attempt: Callable[[], object]) -> bool:
     return False
 
 
+def _map(size: int, flags: int) -> None:
+    mmap.mmap(-1, size + mmap.PAGESIZE, flags | mmap.MAP_ANONYMOUS).close()
+
+
 def _read(path: str) -> None:
     open(path, "rb").close()
 
@@ -57,6 +66,24 @@ def _write() -> None:
     path = f"/tmp/canary-{os.getpid()}"
     open(path, "wb").close()
     os.unlink(path)
+
+
+def _change(path: str) -> None:
+    """Give a file the mode that it has: Landlock does not look at that."""
+    os.chmod(path, stat.S_IMODE(os.stat(path).st_mode))
+
+
+def _signal(pid: int) -> None:
+    os.kill(pid, 0)
+
+
+def _limit(pid: int) -> None:
+    """Ask for a limit of another process; who may ask may lower it."""
+    if hasattr(resource, "prlimit"):
+        resource.prlimit(pid, resource.RLIMIT_CORE)
+
+
+REACHES = (_signal, _limit)
 
 
 def _connect() -> None:

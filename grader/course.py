@@ -30,6 +30,7 @@ class Limits:
     check_cpu_seconds: float = 2.0
     check_wall_seconds: float = 10.0
     submission_cpu_seconds: int = 60
+    submission_wall_seconds: int = 240
     memory_mib: int = 1024
     output_kib: int = 16
 
@@ -77,6 +78,7 @@ class Module:
     tasks: dict[str, Task]
     upstream: list[str] = field(default_factory=list)
     forbidden: list[str] = field(default_factory=list)
+    usual: list[str] = field(default_factory=list)  # what a person would else be told of, and an honest answer takes
     start: str = ""  # YYYY-MM-DD
     due: str = ""  # YYYY-MM-DD
     name: str = ""

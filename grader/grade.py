@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -93,14 +93,15 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
         return "not_importable", look.syntax_error, None
     files = assemble(session.course, session.module, submission.files, options.upstream)
     trial = Trial(session, files)
-    ran = trial.run(session.rows, watched=session.module.all_forbidden if options.ban else ())
+    watched = session.module.all_forbidden if options.ban else ()
+    ran = trial.run(session.rows, watched=watched)
     if ran.loaded.ended != "values":
         return "not_importable", why_not(ran.loaded, session.course, session.module), None
-    findings = _judge(session, trial, look.with_calls(ran.calls, session.module), ran)
+    findings = _judge(session, trial, look.with_calls(ran.calls, session.module), ran, watched)
     return "graded", "", replace(findings, chain=_chain(session, submission, options, trial, findings))
 
 
-def _judge(session: Session, trial: Trial, look: Screen, ran: Ran) -> Findings:
+def _judge(session: Session, trial: Trial, look: Screen, ran: Ran, watched: Sequence[str]) -> Findings:
     """Verdicts on the file as it is, and a second chance with given parts for every task that failed."""
     with session.timings.step("compare"):
         whole = {row.name: verdict(session, row, ran.outcomes[row.name]) for row in session.rows}
@@ -110,13 +111,17 @@ def _judge(session: Session, trial: Trial, look: Screen, ran: Ran) -> Findings:
     if not again:
         return Findings(look, whole, {}, {}, ran.unwatched)
     second: dict[str, Outcome] = {}
+    unwatched = ran.unwatched
     for task in dict.fromkeys(row.task for row in again):
         rows = [row for row in again if row.task == task]
-        second |= trial.again(rows, ran.outcomes)
+        chance = trial.again(rows, ran.outcomes, watched)
+        second |= chance.outcomes
+        look = look.with_calls(chance.calls, session.module)
+        unwatched |= chance.unwatched
     alone = {row.name: verdict(session, row, second[row.name]) for row in again}
     with session.timings.step("diagnose"):
         diagnoses = diagnose(session, ran.outcomes, second, look.shared)
-    return Findings(look, whole, alone, diagnoses, ran.unwatched)
+    return Findings(look, whole, alone, diagnoses, unwatched)
 
 
 def _chain(

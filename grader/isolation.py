@@ -7,6 +7,8 @@ Levels: A, everything the canaries try is stopped, inside namespaces; B, the sam
 import os
 import stat
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,7 @@ class Ground:
     readable: tuple[str, ...]
     process_namespace: int | None  # open /proc/self/ns/pid, where each worker can have one of its own
     absent: dict[str, str]  # layer → why it is not there
+    tasks: int = 0  # processes and threads that its user had before, and that a limit on them would count
 
 
 def prepare(check_folder: Path, secret: Path, skip: tuple[str, ...], device: str) -> Ground:
@@ -40,8 +43,9 @@ def prepare(check_folder: Path, secret: Path, skip: tuple[str, ...], device: str
     """
     sys.path[:] = [entry for entry in sys.path if entry and not secret.is_relative_to(Path(entry).resolve())]
     readable = tuple(path for path in dict.fromkeys([*_python(), *SYSTEM]) if os.path.exists(path))
+    tasks = _tasks() if LINUX and os.geteuid() != 0 else 0
     if NAMESPACES in skip:
-        return Ground(readable, None, {NAMESPACES: "left out"})
+        return Ground(readable, None, {NAMESPACES: "left out"}, tasks)
     try:
         files, nodes = (gpu_files(), gpu_nodes()) if is_gpu(device) else ([], [])
         outside = [path for path in files if not path.startswith(("/proc", "/sys"))]
@@ -51,8 +55,18 @@ def prepare(check_folder: Path, secret: Path, skip: tuple[str, ...], device: str
         own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         namespaces.new_process_namespace(own)
     except OSError as error:
-        return Ground(readable, None, {NAMESPACES: str(error)})
-    return Ground(readable, own, {})
+        return Ground(readable, None, {NAMESPACES: str(error)}, tasks)
+    return Ground(readable, own, {}, tasks)
+
+
+def _tasks() -> int:
+    """How many processes and threads this user has."""
+    found = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if folder.stat().st_uid == os.geteuid():
+                found += len(os.listdir(folder / "task"))
+    return found
 
 
 def not_dumpable() -> None:
@@ -78,14 +92,15 @@ def level(applied: set[str], held: set[str]) -> str:
     return "C" if "own user" in applied and held >= FROM_OTHERS else "D"
 
 
-def describe(applied: set[str], held: set[str]) -> list[str]:
-    """The lines of a report: the level, the layers in force, and what is not protected."""
+def describe(applied: set[str], held: set[str], absent: Mapping[str, str]) -> list[str]:
+    """The lines of a report: the level, the layers in force, those that are not and why, what is not protected."""
     layers = [
         name
         for name in (NAMESPACES, "own user", "no capabilities", "Landlock", "seccomp", "resource limits")
         if name in applied
     ]
     lines = [f"level {level(applied, held)}", "separate process", "cleared environment", *layers]
+    lines += [f"without {name}: {why}" for name, why in absent.items()]
     missing = [name for name in (*sorted(GUARDED), "memory", "disk space") if name not in held]
     return lines + [f"not protected: {name}" for name in missing]
 

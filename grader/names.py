@@ -207,7 +207,8 @@ class Names:
             dotted = f"{package}{'' if package.endswith('.') or not package else '.'}{alias.name}"
             self.imports.append((node, dotted))
             if alias.name == "*":
-                self.stars.append(package)
+                if package not in self.stars and len(self.stars) < MAX_ORIGINS:
+                    self.stars.append(package)
                 continue
             name = alias.asname or alias.name.partition(".")[0]
             if isinstance(node, ast.Import) and not alias.asname:

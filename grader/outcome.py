@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
+from torch._C import DisableTorchFunction
 
 from .device import SECOND
 from .second_device import SecondTensor
@@ -108,7 +109,7 @@ def _leaf(value: object) -> Leaf:
     if isinstance(value, Tensor):
         place = SECOND if type(value) is SecondTensor else ""
         value = value.held if type(value) is SecondTensor else value
-        with torch._C.DisableTorchFunction():  # a subclass cannot answer for its own bytes
+        with DisableTorchFunction():  # a subclass cannot answer for its own bytes
             if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
                 return Foreign(f"tensor on {value.device} with layout {value.layout} and dtype {value.dtype}")
             if value.numel() * value.element_size() > MAX_PAYLOAD:

@@ -130,7 +130,7 @@ class Grading:
         session = replace(whole, rows=[row for row in whole.rows if row.task in tasks])
         status, problem, findings = look_into(session, found[0], Options(ban=ban))
         if findings is None:
-            return {row.name: f"{status}: {problem}" for row in session.rows}
+            return {row.name: plain(f"{status}: {problem}") for row in session.rows}
         return {row.name: plain(_failure(session, findings, row, ban)) for row in session.rows}
 
     def _path(self, course: "Course", module: "Module") -> Path:

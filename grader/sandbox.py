@@ -19,10 +19,12 @@ from pathlib import Path
 
 from . import landlock, scratch, seccomp
 from .device import CPU, gpu_files, gpu_nodes, is_gpu
-from .kernel import PR_SET_PDEATHSIG, call
+from .kernel import LINUX, PR_SET_PDEATHSIG, call
 
 MIB = 1 << 20
 GRACE = 1.25  # times the CPU time of a check, for code that does not return to Python
+ADDRESS_SPACE = 64 << 30
+PROCESSES = 64  # and threads
 CAPABILITY_VERSION = 0x20080522
 
 
@@ -36,6 +38,7 @@ class Caps:
     memory_mib: int  # 0: no limit, since a GPU's driver sets aside far more than it uses
     output_kib: int
     gpu_share: float = 1.0  # of the GPU's memory
+    submission_wall_seconds: float = 240
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Orders:
     scratch: Path | None = None  # the folder it may write to, for checks that save files
     skip: tuple[str, ...] = ()  # layers to leave out, to test the ones below them
     device: str = CPU
+    tasks: int = 0  # processes and threads that its user has besides
 
 
 class Printed(io.TextIOBase):
@@ -149,8 +153,10 @@ def _limits(orders: Orders) -> None:
     _limit(resource.RLIMIT_CPU, ceil(orders.caps.submission_cpu_seconds), margin=1)  # SIGXCPU first, then SIGKILL
     if orders.caps.memory_mib:
         _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)
-    if orders.uid is not None:  # for a user with other processes the count would be of all of them
-        _limit(resource.RLIMIT_NPROC, 64)
+        # the page tables of an empty mapping count nowhere, and take a 512th of it; a GPU's driver reserves far more
+        _limit(resource.RLIMIT_AS, ADDRESS_SPACE)
+    if LINUX:  # elsewhere nobody has counted what else the user runs
+        _limit(resource.RLIMIT_NPROC, PROCESSES + (orders.tasks if orders.uid is None else 0))
 
 
 def _limit(which: int, value: int, margin: int = 0) -> None:

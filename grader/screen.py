@@ -14,22 +14,30 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from .course import KERNEL, METHOD, Module
+from .guard import ANYTHING, NOTED
 from .names import At, Binding, Names, Scope, folded
 from .text import one_line
 
 MAX_REPEATS = 10  # findings of one call in one task
-SEEN = re.compile(r"(\d{1,7}) ((?:torch|Tensor|aten)[\w.]{1,100})", re.ASCII)
-ANYTHING = ".*"  # ends an entry of course.toml that means all of a package
-BUILTINS = ("exec", "eval", "compile", "open", "__import__", "__builtins__")
-ATTRIBUTES = ("__subclasses__", "__globals__", "__builtins__", "__code__", "__closure__")
+SEEN = re.compile(r"(\d{1,7}) ([\w.]{1,100}(?:\.\*)?)", re.ASCII)
+BUILTINS = ("exec", "eval", "compile", "open", "__import__", "__builtins__", "globals")
+ATTRIBUTES = (
+    *("__subclasses__", "__globals__", "__builtins__", "__code__", "__closure__", "__self__"),
+    *("tb_frame", "f_back", "f_code", "f_globals", "f_locals", "f_builtins"),
+    *(f"{kind}_{what}" for kind in ("gi", "cr", "ag") for what in ("code", "frame")),
+)
 BY_NAME = ("getattr", "setattr", "delattr", "vars")
 # Ways out of the file: to the grader's own objects, to the machine, past the watch on torch's operations.
 MODULES = (
     *("ctypes", "cffi", "gc", "sys.modules", "sys._getframe", "sys.settrace", "sys.setprofile", "inspect.stack"),
     *("inspect.currentframe", "builtins", "importlib", "os", "subprocess", "socket", "threading", "_thread"),
     *("multiprocessing", "concurrent.futures", "signal", "atexit", "pickle", "torch.library", "torch._C", "torch.ops"),
-    *("torch.overrides", "torch.utils._python_dispatch", "torch.utils.cpp_extension"),
+    *("torch.overrides", "torch.utils._python_dispatch", "torch.utils.cpp_extension", "torch.jit.CompilationUnit"),
+    *("torch.multiprocessing", "asyncio", "code", "codeop", "runpy", "pkgutil", "pydoc", "timeit"),
+    *("unittest.mock", "typing.get_type_hints", "_ctypes", "posix", "_posixsubprocess"),
 )
+NAMESAKES = ("torch.signal",)  # end like one of these, and are none
+PRIVATE = re.compile(r"torch\.(?:[A-Za-z]\w*\.)*_(?!_|foreach_)\w+", re.ASCII)  # torch._C, torch._refs
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,15 @@ class Screen:
             for task in self._tasks_at(line)
             if module.forbids(name, task)
         ]
-        return replace(self, forbidden=_tidy([*self.forbidden, *added]))
+        packages = [entry for entry in module.all_forbidden if entry.endswith(ANYTHING)]
+        told = {finding.line for finding in self.suspicious}
+        told |= {finding.line for finding in (*self.forbidden, *added) if finding.task}
+        noted = [
+            Finding(line, name, f"{name}, seen while it ran")
+            for line, name in seen
+            if line not in told and (NOTED.fullmatch(name) or name in packages)
+        ]
+        return replace(self, forbidden=_tidy([*self.forbidden, *added]), suspicious=_tidy([*self.suspicious, *noted]))
 
     def _tasks_at(self, line: int) -> list[str | None]:
         """The tasks that the code on a line counts for."""
@@ -87,12 +103,13 @@ def screen(source: str, module: Module) -> Screen:
     forbidden = _Forbidden(names, module, lines)
     every = [*forbidden.bound(), *forbidden.used()]
     found = _tidy(finding for finding in every if module.forbids(finding.call, finding.task))
+    suspicious = _tidy(finding for finding in _suspicious(names, lines) if finding.call not in module.usual)
     spans = tuple(
         (node.lineno, node.end_lineno or node.lineno, forbidden.blamed((node.name,)))
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
     )
-    return Screen("", missing, found, _tidy(_suspicious(names, lines)), _shared(forbidden.tasks, module), spans)
+    return Screen("", missing, found, suspicious, _shared(forbidden.tasks, module), spans)
 
 
 def syntax_problem(source: str, module: Module) -> str:
@@ -166,8 +183,9 @@ class _Forbidden:
 
     def _named(self, origins: frozenset[str]) -> set[str]:
         """The entries of course.toml that dotted names fall under."""
-        inside = {entry for entry in self.packages for name in origins if name.startswith(entry.removesuffix("*"))}
-        return inside | {self.calls[name] for name in origins & self.calls.keys()}
+        names = _tails(origins)
+        inside = {entry for entry in self.packages for name in names if name.startswith(entry.removesuffix("*"))}
+        return inside | {self.calls[name] for name in names & self.calls.keys()}
 
     def _method(self, node: ast.AST, at: At) -> set[str]:
         """x.softmax, also as getattr(x, "softmax"), where x may well be a tensor."""
@@ -231,10 +249,14 @@ def _tasks(names: Names, module: Module) -> dict[str, set[str]]:
 
 def _suspicious(names: Names, lines: list[bytes]) -> Iterator[Finding]:
     for node, dotted in names.imports:
-        for entry in MODULES:
-            if f"{dotted}.".startswith(f"{entry}."):
-                yield Finding(node.lineno, entry, _written(node, lines))
+        tails = _tails({dotted})
+        listed = {entry for entry in MODULES for tail in tails if f"{tail}.".startswith(f"{entry}.")}
+        for call in sorted(listed or {found[0] for tail in tails if (found := PRIVATE.match(tail))}):
+            yield Finding(node.lineno, call, _written(node, lines))
+    called = {id(read.func) for read, _ in names.reads if isinstance(read, ast.Call)}
     for read, at in names.reads:
+        if _is_getattr(read, at.scope, names) and id(read) not in called:  # reduce(getattr, ["_C"], torch)
+            yield Finding(read.lineno, "getattr", _written(read, lines))
         for call in sorted(_reaches(read, at.scope, names)):
             yield Finding(read.lineno, call, _written(read, lines))
     for write, at in names.writes:
@@ -264,7 +286,26 @@ def _reaches(node: ast.Name | ast.Attribute | ast.Call, scope: Scope, names: Nam
             # getattr(torch, "exp") is spelled out and followed like torch.exp; the others can change or hide a module
             if names.origins(first, scope) and not (name == "getattr" and word):
                 return {name}
-    return set(names.origins(node, scope).intersection(MODULES))
+    tails = _tails(names.origins(node, scope))
+    return tails.intersection(MODULES) or _private(tails)
+
+
+def _is_getattr(node: ast.AST, scope: Scope, names: Names) -> bool:
+    return isinstance(node, ast.Name) and node.id == "getattr" and names.lookup(node, scope) is None
+
+
+def _tails(origins: Iterable[str]) -> set[str]:
+    """Dotted names, and what is reached through another module's import: torch.nn.functional.torch._C is torch._C."""
+    found = set()
+    for origin in origins:
+        words = origin.split(".") if origin not in NAMESAKES else []
+        found |= {origin} | {".".join(words[start:]) for start in range(1, len(words))}
+    return found
+
+
+def _private(tails: set[str]) -> set[str]:
+    """The parts of torch that it keeps to itself: its built-ins under other names, and what turns a watch off."""
+    return {tail for tail in tails if PRIVATE.fullmatch(tail)}
 
 
 def _written(node: ast.AST, lines: list[bytes]) -> str:

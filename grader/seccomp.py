@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 
-from .kernel import MACHINE, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, call
+from .kernel import MACHINE, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, PR_SET_SECCOMP, call
 
 # name → number on x86-64 and on arm64; None where the architecture has no such call
 FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
@@ -32,6 +32,37 @@ FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),
     "tkill": (200, 130),
+    "process_mrelease": (448, 448),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+    # what Landlock does not look at: modes, owners, times and attributes of files, and before ABI 3 their length
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    "truncate": (76, 45),
+    "memfd_create": (319, 279),
     "execve": (59, 221),
     "execveat": (322, 281),
     "fork": (57, None),
@@ -47,6 +78,7 @@ FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
     "fsopen": (430, 430),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
+    "fspick": (433, 433),
     "mount_setattr": (442, 442),
     "open_by_handle_at": (304, 265),
     "name_to_handle_at": (303, 264),
@@ -66,9 +98,16 @@ FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
     "shmat": (30, 196),
     "shmctl": (31, 195),
     "semget": (64, 190),
+    "semctl": (66, 191),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
     "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "mq_open": (240, 180),
     "fanotify_init": (300, 262),
+    "inotify_init": (253, None),
     "inotify_init1": (294, 26),
     "init_module": (175, 105),
     "finit_module": (313, 273),
@@ -85,16 +124,21 @@ FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
     "settimeofday": (164, 170),
     "clock_settime": (227, 112),
     "adjtimex": (159, 171),
+    "clock_adjtime": (305, 266),
     "memfd_secret": (447, 447),
     "landlock_create_ruleset": (444, 444),
 }
 CLONE, CLONE3, KILL, TGKILL = (56, 220), (435, 435), (62, 129), (234, 131)
+PRLIMIT, PRCTL, FCNTL, IOCTL, MMAP = (302, 261), (157, 167), (72, 25), (16, 29), (9, 222)
+OWNERS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: a signal to anyone when a pipe fills
+OWNERS_BY_IOCTL = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
+SHARED_WITHOUT_FILE, GROWS_DOWN = 0x21, 0x100  # of mmap: memory that no limit counts
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000
 CLONE_THREAD = 0x00010000
-# seccomp_data: the call's number, the architecture, and the low half of the first argument
-NUMBER, ARCH, FIRST = 0, 4, 16
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+# seccomp_data: the call's number, the architecture, and the low half of the first, second and fourth argument
+NUMBER, ARCH, FIRST, SECOND, FOURTH = 0, 4, 16, 24, 40
+LOAD, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 SECCOMP_MODE_FILTER = 2
 
@@ -138,9 +182,21 @@ def assemble(machine: str, pid: int) -> bytes:
     lines += [_line(EQUAL, CLONE3[column], 0, 1), _line(RETURN, ERRNO | errno.ENOSYS)]
     lines += [_line(EQUAL, CLONE[column], 0, 4), _line(LOAD, FIRST)]
     lines += [_line(ANY_BIT, CLONE_THREAD, 1, 0), _line(RETURN, deny), _line(RETURN, ALLOW)]
-    for number in (KILL[column], TGKILL[column]):
+    for number, itself in ((KILL[column], pid), (TGKILL[column], pid), (PRLIMIT[column], 0)):
         lines += [_line(EQUAL, number, 0, 4), _line(LOAD, FIRST)]
-        lines += [_line(EQUAL, pid, 1, 0), _line(RETURN, deny), _line(RETURN, ALLOW)]
+        lines += [_line(EQUAL, itself, 1, 0), _line(RETURN, deny), _line(RETURN, ALLOW)]
+    for number, place, values in (
+        (PRCTL[column], FIRST, (PR_SET_PDEATHSIG,)),
+        (FCNTL[column], SECOND, OWNERS),
+        (IOCTL[column], SECOND, OWNERS_BY_IOCTL),
+    ):
+        lines += [_line(EQUAL, number, 0, 2 * len(values) + 2), _line(LOAD, place)]
+        for value in values:
+            lines += [_line(EQUAL, value, 0, 1), _line(RETURN, deny)]
+        lines += [_line(RETURN, ALLOW)]
+    lines += [_line(EQUAL, MMAP[column], 0, 6), _line(LOAD, FOURTH), _line(ANY_BIT, GROWS_DOWN, 2, 0)]
+    lines += [_line(AND, SHARED_WITHOUT_FILE), _line(EQUAL, SHARED_WITHOUT_FILE, 0, 1)]
+    lines += [_line(RETURN, ERRNO | errno.ENOMEM), _line(RETURN, ALLOW)]
     return b"".join([*lines, _line(RETURN, ALLOW)])
 
 

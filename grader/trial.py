@@ -8,6 +8,9 @@ from .outcome import Outcome
 from .session import Session, single
 from .workers import NOT_RUN, run_job
 
+# Said in place of its own words, which may hold what it has seen of hidden rows.
+SECOND_IMPORT = "it failed, although it was imported without an error a moment before"
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -21,9 +24,10 @@ class Ran:
 
 @dataclass
 class Budget:
-    """CPU seconds that a submission may still use."""
+    """Seconds that a submission may still use."""
 
-    left: float
+    cpu: float
+    wall: float
 
 
 class Trial:
@@ -31,7 +35,8 @@ class Trial:
 
     def __init__(self, session: Session, files: dict[str, str], budget: Budget | None = None) -> None:
         self._session, self._files = session, files
-        self._budget = budget or Budget(session.course.limits.submission_cpu_seconds)
+        limits = session.course.limits
+        self._budget = budget or Budget(limits.submission_cpu_seconds, limits.submission_wall_seconds)
 
     def on(self, files: dict[str, str]) -> "Trial":
         """The same submission with other files around it, on what is left of its time."""
@@ -54,28 +59,32 @@ class Trial:
                 last = part is hidden or not hidden
                 found = self._part(to_run, alone, watched if last else ())
                 if found.loaded.ended != "values":
-                    return found
+                    again = part is hidden and public
+                    return replace(found, loaded=Outcome("crashed", why=SECOND_IMPORT)) if again else found
                 ran = replace(found, outcomes=ran.outcomes)
                 outcomes |= found.outcomes
             ran = replace(ran, outcomes=ran.outcomes | outcomes)
         return ran
 
-    def again(self, rows: Sequence[RowId], first: Mapping[str, Outcome]) -> dict[str, Outcome]:
+    def again(self, rows: Sequence[RowId], first: Mapping[str, Outcome], watched: Sequence[str] = ()) -> Ran:
         """The rows of one task with given below it; a task that calls no other has had its chance if it was run."""
         task = rows[0].task
         endings = {first[row.name].why for row in rows if first[row.name].ended == "timeout"}
         calls_given = self._session.jobs.given is not None and self._session.module.below(task)
         if not calls_given and endings != {NOT_RUN}:
-            return {row.name: first[row.name] for row in rows}
-        ran = self.run(rows, alone=task)
+            return Ran(Outcome("values"), {row.name: first[row.name] for row in rows})
+        ran = self.run(rows, alone=task, watched=watched)
         # it imported a moment ago; if it does not now, that is the outcome of every row
-        return ran.outcomes or dict.fromkeys((row.name for row in rows), ran.loaded)
+        return replace(ran, outcomes=ran.outcomes or dict.fromkeys((row.name for row in rows), ran.loaded))
 
     def _part(self, rows: list[RowId], alone: str, watched: Sequence[str]) -> Ran:
         job = self._session.job([self._files], rows, alone, watched)
-        job = replace(job, caps=replace(job.caps, submission_cpu_seconds=self._budget.left))
+        left = self._budget
+        caps = replace(job.caps, submission_cpu_seconds=left.cpu, submission_wall_seconds=left.wall)
+        job = replace(job, caps=caps)
         results = run_job(self._session.students, job, timings=self._session.timings)
-        self._budget.left -= results.cpu_seconds
+        left.cpu -= results.cpu_seconds
+        left.wall -= results.wall_seconds
         if results.loaded.ended != "values":
             return Ran(results.loaded)
         return Ran(results.loaded, single(results, rows), results.calls, results.unwatched)

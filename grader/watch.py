@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from . import guard
 from .course import KERNEL, METHOD
 from .dispatch import KernelMode
 
@@ -54,6 +55,10 @@ class Watch:
         """Watch what runs inside."""
         with self._kernels, self._functions:
             yield
+
+    def guard(self, forbidden: Sequence[str]) -> None:
+        """Note from now on what could blind it; see guard.py."""
+        guard.stand(forbidden, self._saw, LIBRARIES)
 
     def _saw(self, name: str, frame: FrameType) -> None:
         line = _blamed(frame, self._file)

@@ -78,7 +78,7 @@ def main(sock: socket.socket, checks: dict[str, Collected], orders: sandbox.Orde
     job = job_from(wire.receive_json(sock))
     wanted = {run.row for run in job.runs}
     for name in [name for name in checks if name not in wanted]:
-        del checks[name]  # hidden rows are not in memory while public ones run
+        del checks[name]  # what looks around while public rows run finds no hidden ones
     printed = sandbox.replace_streams(job.caps.output_kib)
     for outcome in run_all(job, checks, printed, orders.scratch):
         sock.sendall(encode(outcome))
@@ -90,13 +90,15 @@ def run_all(
     job: Job, checks: Mapping[str, Collected], printed: sandbox.Printed, scratch: Path | None = None
 ) -> Iterator[Outcome]:
     """How the first package loaded; then, if it did, the outcome of every run in order, and what the watch saw."""
+    watch = Watch(job.watched, f"{loading.PACKAGE}/{job.module}.py")
+    if job.watched:
+        watch.guard(job.watched)
     loaded, own = _load(job, job.runs[0].package, printed)
     yield loaded
     if loaded.ended != "values":
         return
     given = loading.load(job.given, job.module, GIVEN) if job.given else None
     package = job.runs[0].package
-    watch = Watch(job.watched, f"{loading.PACKAGE}/{job.module}.py")
     for run in job.runs:
         if run.package != package:
             package = run.package

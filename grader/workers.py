@@ -16,7 +16,8 @@ from .worker import Job, Run, ended_by_clock, message_of
 from .zygotes import Zygote
 
 TIMEOUTS_ALLOWED = 2
-USED_UP = "it was not run, because the submission has used up its computing time"
+USED_UP = "it was not run, because the submission has used up its time"
+ALL_TOO_LONG = "the checks together took more time than a submission has"
 FRAME = re.compile(r"^\w+\.py, line \d+, in \w+", re.MULTILINE)
 NOT_RUN = "it was not run, because an earlier check did not end"
 
@@ -29,6 +30,7 @@ class Results:
     outcomes: list[list[Outcome]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)  # what the watch saw, as `line name`
     cpu_seconds: float = 0.0  # of all workers that it took
+    wall_seconds: float = 0.0
     unwatched: bool = False  # a worker ended before the watch had looked at what it ran
 
 
@@ -41,19 +43,19 @@ def run_job(
     """
     outcomes: dict[int, list[Outcome]] = {}
     calls: list[str] = []
-    unwatched, cpu = False, 0.0
+    unwatched, cpu, wall = False, 0.0, 0.0
     left = list(range(len(job.runs)))
     timeouts = 0
     while left:
-        allowed = job.caps.submission_cpu_seconds - cpu
-        if allowed <= 0:
+        computing, waiting = job.caps.submission_cpu_seconds - cpu, job.caps.submission_wall_seconds - wall
+        if min(computing, waiting) <= 0:
             outcomes |= {i: [Outcome("timeout", why=USED_UP)] for i in left}
             break
-        caps = replace(job.caps, submission_cpu_seconds=allowed)
+        caps = replace(job.caps, submission_cpu_seconds=computing, submission_wall_seconds=waiting)
         part = _one_worker(zygote, replace(job, runs=[job.runs[i] for i in left], caps=caps), timings or Timings())
-        cpu += part.cpu_seconds
+        cpu, wall = cpu + part.cpu_seconds, wall + part.wall_seconds
         if part.loaded.ended != "values":
-            return Results(part.loaded, cpu_seconds=cpu)
+            return Results(part.loaded, cpu_seconds=cpu, wall_seconds=wall)
         calls += part.calls
         unwatched |= part.unwatched
         outcomes |= zip(left, part.outcomes, strict=False)
@@ -63,7 +65,7 @@ def run_job(
             stopped = [i for i in left if timeouts >= timeouts_allowed or _same_task(job.runs[i], job.runs[last])]
             outcomes |= {i: [Outcome("timeout", why=NOT_RUN)] for i in stopped}
             left = [i for i in left if i not in outcomes]
-    return Results(Outcome("values"), [outcomes[i] for i in range(len(job.runs))], calls, cpu, unwatched)
+    return Results(Outcome("values"), [outcomes[i] for i in range(len(job.runs))], calls, cpu, wall, unwatched)
 
 
 def _same_task(one: Run, other: Run) -> bool:
@@ -92,7 +94,7 @@ def _one_worker(zygote: Zygote, job: Job, timings: Timings) -> Results:
         except OutOfTime as stopped:
             fate = Outcome("timeout", why=_too_long(job, str(stopped)))
         except wire.Late:
-            fate = Outcome("timeout", why=f"it did not end within {job.caps.check_wall_seconds:g} seconds")
+            fate = Outcome("timeout", why=frames.late())
         except (wire.Closed, BadFrame, OSError) as error:
             fate = Outcome("crashed", why=str(error))
         seconds = time.perf_counter() - start
@@ -104,11 +106,11 @@ def _one_worker(zygote: Zygote, job: Job, timings: Timings) -> Results:
     if fate is not None and fate.ended == "crashed":
         fate = _died(status, job, fate)
     if fate is not None and not outcomes:
-        return Results(fate, cpu_seconds=cpu)
+        return Results(fate, cpu_seconds=cpu, wall_seconds=seconds)
     if fate is not None and len(outcomes[-1]) < len(job.runs[len(outcomes) - 1].modes):  # else the watch ended so
         outcomes[-1].append(fate)
     calls = [leaf for leaf in watched.leaves.values() if isinstance(leaf, str)] if watched else []
-    return Results(loaded, outcomes, calls, cpu, unwatched=bool(job.watched) and watched is None)
+    return Results(loaded, outcomes, calls, cpu, seconds, unwatched=bool(job.watched) and watched is None)
 
 
 class _Frames:
@@ -116,11 +118,12 @@ class _Frames:
 
     def __init__(self, sock: socket.socket, job: Job) -> None:
         self._stream, self._seconds = wire.Stream(sock), job.caps.check_wall_seconds
+        self._end = time.monotonic() + job.caps.submission_wall_seconds
         self._room = MAX_JOB * len(job.packages)
         sock.settimeout(self._seconds)
 
     def next(self) -> Outcome:
-        deadline = time.monotonic() + self._seconds
+        deadline = min(time.monotonic() + self._seconds, self._end)
         header, payload = lengths(self._stream.take(LENGTHS.size, deadline))
         self._room -= header + payload
         if self._room < 0:
@@ -129,6 +132,12 @@ class _Frames:
         if outcome.raised and outcome.raised.kind == OutOfTime.__name__:
             raise OutOfTime(outcome.raised.trace)
         return outcome
+
+    def late(self) -> str:
+        """Why a frame that was waited for did not come in time."""
+        if time.monotonic() >= self._end:
+            return ALL_TOO_LONG
+        return f"it did not end within {self._seconds:g} seconds"
 
 
 def _too_long(job: Job, trace: str = "") -> str:
@@ -143,7 +152,7 @@ def _died(status: int, job: Job, fate: Outcome) -> Outcome:
     """Why a worker is gone, from its wait status."""
     if clock := ended_by_clock(status):
         if clock == signal.SIGXCPU:
-            return Outcome("timeout", why="the checks together took more computing time than a submission has")
+            return Outcome("timeout", why=ALL_TOO_LONG)
         return Outcome("timeout", why=_too_long(job))
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
         return Outcome("crashed", why=f"the process was ended by {signal.Signals(os.WTERMSIG(status)).name}")

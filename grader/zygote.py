@@ -72,7 +72,8 @@ class Zygote:
 
         user, why = isolation.user_of_slot(uid, self.ground)
         folder = self.folders.take(user) if self.folders else None
-        orders = Orders(Caps(**caps), user, self.ground.readable, folder, self.setting.skip, self.setting.device)
+        ground, setting = self.ground, self.setting
+        orders = Orders(Caps(**caps), user, ground.readable, folder, setting.skip, setting.device, ground.tasks)
         bait = Bait(self.setting.secret, (self.setting.judge, self.pid), orders.caps.memory_mib << 20, folder)
         self.forks += 1
         if self.forks == MANY_FORKS:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,13 +33,14 @@ class Isolation:
 
     layers: frozenset[str]
     held: frozenset[str]
+    absent: Mapping[str, str]  # layer → why it is not there
 
     @property
     def level(self) -> str:
         return isolation.level(set(self.layers), set(self.held))
 
     def describe(self) -> list[str]:
-        return isolation.describe(set(self.layers), set(self.held))
+        return isolation.describe(set(self.layers), set(self.held), self.absent)
 
 
 class Zygote:
@@ -120,9 +121,9 @@ class Zygote:
             ours.close()
             self.kill(answer["pid"])
             raise GpuOutOfReach(report["gpu"])
-        absent = {name for name, why in {**report["layers"], **answer["absent"]}.items() if why}
-        layers = frozenset({*report["layers"], isolation.NAMESPACES} - absent)
-        self._compare(Isolation(layers, frozenset(report["held"])))
+        absent = {name: why for name, why in {**report["layers"], **answer["absent"]}.items() if why}
+        layers = frozenset({*report["layers"], isolation.NAMESPACES} - absent.keys())
+        self._compare(Isolation(layers, frozenset(report["held"]), absent))
         return answer["pid"], ours
 
     def kill(self, pid: int) -> tuple[int, float]:

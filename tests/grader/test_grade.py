@@ -123,6 +123,20 @@ def test_mistake_of_hidden_sizes_only_shows_no_values(graded_source: Grade, refe
     assert failed[0].printed == ""
 
 
+def test_import_that_fails_beside_hidden_rows_only_says_nothing_of_them(graded_source: Grade, reference: str) -> None:
+    spy = (
+        "\ntry:\n    raise KeyError\nexcept KeyError as error:\n    frame = error.__traceback__.tb_frame\n"
+        "while frame is not None:\n"
+        '    if "job" in frame.f_locals and any("hid" "den" in run.row for run in frame.f_locals["job"].runs):\n'
+        "        raise ValueError(f\"gotcha: {frame.f_locals.get('checks')}\")\n"
+        "    frame = frame.f_back\n"
+    )
+    record = graded_source(reference + spy)
+    assert record.status == "not_importable"
+    why = "it failed, although it was imported without an error a moment before"
+    assert record.problem == f"While it was imported, {why}."
+
+
 def test_public_failure_shows_a_picture_with_named_axes(graded_source: Grade, reference: str) -> None:
     failed = lost(graded_source(edited(reference, "key[None, :] <= query[:, None]", "key[None, :] < query[:, None]")))
     picture = failed[0].picture

@@ -51,12 +51,15 @@ def test_without_landlock_the_report_says_that_files_are_open(probe: Callable[..
     assert found.level in ("C", "D")
 
 
+def test_report_says_why_a_layer_is_not_there(probe: Callable[..., Isolation]) -> None:
+    assert "without namespaces: left out" in probe("namespaces").describe()
+
+
 def test_without_any_layer_the_report_says_so(probe: Callable[..., Isolation]) -> None:
     found = probe(*LAYERS, "no capabilities")
     assert found.level == "D"
-    for name in ("files", "network", "processes", "signals"):
+    for name in ("files", "network", "processes", "signals", "memory"):  # a limit alone does not count shared memory
         assert f"not protected: {name}" in found.describe()
-    assert "memory" in found.held  # resource limits stay
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_worker_that_is_less_closed_off_than_the_first_stops_the_run(session: Se
     first = zygote.isolation
     assert first is not None
     with pytest.raises(GraderFault, match="a worker could do what those before it could not: network"):
-        zygote._compare(Isolation(first.layers, first.held - {"network"}))
+        zygote._compare(Isolation(first.layers, first.held - {"network"}, {}))
 
 
 ATTEMPTS = {
@@ -101,11 +104,21 @@ ATTEMPTS = {
     "talk to a local daemon": "socket.socket(socket.AF_UNIX).connect('/run/dbus/system_bus_socket')",
     "start a program": "os.execv('/bin/true', ['true'])",
     "fork": "os.fork()",
+    "start threads without end": "[threading.Thread(target=time.sleep, args=(9,)).start() for _ in range(500)]",
     "kill everything": "os.kill(-1, 9)",
     "read another process": "open('/proc/%d/environ' % JUDGE).read()",
     "trace another process": "(ctypes.CDLL(None, use_errno=True).ptrace(16, JUDGE, 0, 0) == 0) or int('denied')",
     "make a namespace": "(ctypes.CDLL(None).unshare(0x10000000) == 0) or int('denied')",
     "raise a limit": "resource.setrlimit(resource.RLIMIT_DATA, (2 ** 40, 2 ** 40))",
+    "lower a limit of another process": "resource.prlimit(JUDGE, resource.RLIMIT_CORE)",
+    "slow another process down": "os.setpriority(os.PRIO_PROCESS, JUDGE, 0)",
+    "change a file's mode": "os.chmod('/tmp/attack-of-mode', 0)",
+    "change a file's times": "os.utime('/tmp/attack-of-mode')",
+    "signal by a pipe": "fcntl.fcntl(PIPE[0], fcntl.F_SETOWN, JUDGE)",
+    "outlive the zygote": "(prctl(1, 0, 0, 0, 0) == 0) or int('denied')",
+    "take shared memory": "mmap.mmap(-1, 3 << 29)",
+    "take memory as a stack": "mmap.mmap(-1, 3 << 29, flags=0x122)",
+    "take page tables": "mmap.mmap(-1, 1 << 40, flags=0x4022, prot=1)",
     "become root": "os.setuid(0) if os.getuid() else int('denied')",
 }
 
@@ -140,7 +153,7 @@ def split_heads(session: Session, expression: str) -> Outcome:
     import os
 
     source = (
-        "import ctypes, os, resource, signal, socket, time, torch\n"
+        "import ctypes, fcntl, mmap, os, resource, signal, socket, threading, time, torch\n"
         "prctl, PIPE = ctypes.CDLL(None).prctl, os.pipe()\n"
         f"ROOT, JUDGE = {str(session.course.root)!r}, {os.getpid()}\n"
         "def split_heads(x, n_heads):\n"

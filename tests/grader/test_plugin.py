@@ -37,6 +37,15 @@ def test_missing_implementation_is_a_usage_error() -> None:
     assert "There is no 'nowhere.py'." in done.stdout + done.stderr
 
 
+def test_text_of_a_file_that_does_not_import_is_made_safe(tmp_path: Path) -> None:
+    impl = tmp_path / "kim.py"
+    impl.write_text('raise ValueError("\\x1b[31m\\u202e red")\n')
+    done = run_pytest("--impl", impl, "-k", "softmax_values")
+    assert "ValueError:  red" in done.stdout
+    assert "\x1b[31m" not in done.stdout
+    assert "\u202e" not in done.stdout
+
+
 def test_first_failure_stops_with_x(tmp_path: Path) -> None:
     impl = tmp_path / "kim.py"
     impl.write_text("import torch\n")

@@ -309,6 +309,19 @@ def test_repeats_are_cut_per_task() -> None:
         ("import torch; setattr(torch, 'allclose', 1)", "setattr"),
         ("import torch; getattr(torch, name)", "getattr"),
         ("import torch; torch.__dict__", "__dict__"),
+        ("import torch.nn.functional as F; F.torch._C", "torch._C"),
+        ("from torch.nn.functional import torch as t; t._C", "torch._C"),
+        ("import torch; torch.threading.Thread(target=f)", "threading"),
+        ("import torch; torch.sys.modules['x']", "sys.modules"),
+        ("import torch; torch._refs.softmax(x, 0)", "torch._refs"),
+        ("import torch; torch._native_multi_head_attention(x)", "torch._native_multi_head_attention"),
+        ("from torch.utils._mode_utils import no_dispatch", "torch.utils._mode_utils"),
+        ("import torch; torch.jit.CompilationUnit('')", "torch.jit.CompilationUnit"),
+        ("import torch; reduce(getattr, ['nn'], torch)", "getattr"),
+        ("error.__traceback__.tb_frame", "tb_frame"),
+        ("generator.gi_code", "gi_code"),
+        ("print.__self__.eval('1')", "__self__"),
+        ("globals()['x']", "globals"),
         ("import torch; vars(torch)", "vars"),
     ],
 )
@@ -354,6 +367,7 @@ def test_odd_text_is_looked_at_without_an_error(source: str) -> None:
         "import torch as x\n" + "".join(f"if a: x{i % 7} = x{(i + 1) % 7}.a{i % 50}\n" for i in range(5000)),
         "import torch\n" + "".join(f"def f{i + 1}(): f{i}(); torch.softmax\n" for i in range(3000)),
         ("y = x" + ".softmax" * 900 + "\n") * 10,
+        "if 0:\n" + "".join(f" from a{i} import *\n" for i in range(5000)) + "q\n" * 30000,
     ],
 )
 def test_time_grows_with_the_length_only(source: str) -> None:

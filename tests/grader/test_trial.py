@@ -1,4 +1,4 @@
-"""All workers of a submission share one budget of CPU time."""
+"""All workers of a submission share one budget of time, computing or not."""
 
 from dataclasses import replace
 
@@ -25,9 +25,20 @@ def test_budget_is_for_all_workers_together(session: Session) -> None:
     rows = [row for row in session.rows if row.task == "softmax"]
     first = trial.run([row for row in rows if not row.hidden])
     why = {outcome.why for outcome in first.outcomes.values() if outcome.ended == "timeout"}
-    assert "the checks together took more computing time than a submission has" in why
+    assert "the checks together took more time than a submission has" in why
     second = trial.run(rows)
     assert {outcome.why for outcome in second.outcomes.values()} <= {USED_UP, NOT_RUN}
+
+
+def test_time_asleep_has_an_end_too(session: Session) -> None:
+    limits = replace(session.course.limits, submission_wall_seconds=1)
+    source = "import time\n\ndef softmax(x, dim):\n    time.sleep(0.3)\n    return x\n"
+    trial = Trial(session.for_course(replace(session.course, limits=limits)), {"attention.py": source})
+    rows = [row for row in session.rows if row.task == "softmax"]
+    first = trial.run([row for row in rows if not row.hidden])
+    why = [outcome.why for outcome in first.outcomes.values() if outcome.ended == "timeout"]
+    assert why[0] == "the checks together took more time than a submission has"
+    assert {outcome.why for outcome in trial.run(rows).outcomes.values()} <= {USED_UP, NOT_RUN}
 
 
 def test_profile_counts_the_workers(session: Session) -> None:

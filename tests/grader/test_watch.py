@@ -49,6 +49,37 @@ def test_call_is_seen_with_its_line(graded: Graded, way: str) -> None:
     assert name in message
 
 
+BLINDFOLDED = {
+    "thread": 'operator.attrgetter("threading.Thread")(torch)(target=look).start()',
+    "dispatch off": 'operator.attrgetter("_C._DisableTorchDispatch")(torch)()',
+    "frame": "look()",
+}
+
+
+@pytest.mark.parametrize("way", BLINDFOLDED)
+def test_what_could_blind_the_watch_is_noted_by_whatever_name(graded: Graded, way: str) -> None:
+    source = (
+        "import operator\nimport torch\n\n"
+        "def look():\n    try:\n        raise KeyError\n    except KeyError as error:\n"
+        '        return operator.attrgetter("tb_" + "frame")(error.__traceback__)\n\n'
+        f"def softmax(x, dim):\n    {BLINDFOLDED[way]}\n    return x\n"
+    )
+    assert [note for note in graded(source).notes if "seen while it ran" in note]
+
+
+def test_second_chance_is_watched_too(session: Session) -> None:
+    """A file that fails on purpose until given parts stand beside it may not call the built-in then."""
+    source = session.course.source("reference", "attention") + (
+        "\nimport operator\n\nown = softmax\n\n"
+        "def scaled_dot_product_attention(q, k, v, mask=None):\n"
+        "    if softmax is own:\n"
+        '        raise ValueError("not now")\n'
+        '    return operator.attrgetter("nn.functional.scaled_dot_product_attention")(torch)(q, k, v, mask)\n'
+    )
+    found = forbidden(grade(session, Submission("kim", {"attention.py": source}), "", Options()))
+    assert {task for task, _ in found} == {"scaled_dot_product_attention"}
+
+
 def test_helper_is_blamed_on_the_tasks_that_reach_it(graded: Graded) -> None:
     source = (
         'import torch\n\ndef hidden(x, dim):\n    return getattr(torch, "_soft" + "max")(x, dim, False)\n\n'
@@ -121,3 +152,25 @@ print(sorted({{'torch._dynamo', 'sympy'}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_import_of_a_forbidden_package_is_noted_whoever_asks_for_it() -> None:
+    code = (
+        "import timeit\nimport wave\nfrom grader import guard\n"
+        "noted = []\n"
+        "guard.stand(['wave.*', 'torch.softmax'], lambda name, frame: noted.append(name), ())\n"
+        "timeit.timeit('import wave', number=1)\n"
+        "print(noted)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['wave.*']"
+
+
+def test_package_that_came_in_while_it_ran_counts_for_its_task_and_else_is_noted(course: Course) -> None:
+    tokenizer = course.module("tokenizer")
+    source = "import timeit\n\n\ndef train_bpe(text, vocab_size):\n    return timeit.timeit\n"
+    found = screen(source, tokenizer).with_calls(["5 tiktoken.*", "3 tiktoken.*", "3 somebody.*"], tokenizer)
+    assert [(f.line, f.task, f.used) for f in found.forbidden if f.task] == [
+        (5, "train_bpe", "tiktoken.*, seen while it ran,")
+    ]
+    assert [(f.line, f.used) for f in found.suspicious if "seen" in f.used] == [(3, "tiktoken.*, seen while it ran")]
