@@ -22,7 +22,7 @@ STUBS = "assignments/stubs"  # the untouched side of what a student edits
 MANIFEST = "kit.json"
 SITE = "site"
 HANDOUTS = (".md", ".svg", ".png", ".html", ".css")  # of handouts/; its demos are Python
-NOT_FOR_STUDENTS = ("private", "public", "feedback")  # of course.toml
+NOT_FOR_STUDENTS = ("private", "public")  # of course.toml
 HEADER = re.compile(r"(?m)^\[([\w.]+)\]")  # of a table of TOML
 
 

@@ -78,6 +78,8 @@ def _task(state: State, asked: Asked, hints: list[Hint], width: int) -> Iterator
     yield next(told)
     if 0 < state.hint <= len(hints):  # asked for, and so before what a low window may cut
         yield from _hint(hints[state.hint - 1], state.hint, len(hints), width)
+        if len(hints) > 1 and asked.course.feedback.hints == "reported":
+            yield from _lines("Your course asks how many hints were taken.", width, MARGIN, "dim")
         yield Text()
     yield from told
     yield from _advice(state, width, everything=word in ("wrong", "to do"))

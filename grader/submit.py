@@ -15,6 +15,7 @@ from .frozen import sha256
 from .grade import Options, grade, versions
 from .kit import STUBS
 from .opening import open_session
+from .progress import read_progress
 from .record import SubmissionRecord, write_bytes
 from .screen import screen
 from .unzip import shown
@@ -32,6 +33,7 @@ class HandIn:
     files: dict[str, str]  # name → source
     left_out: dict[str, str]  # name → why
     record: SubmissionRecord
+    hints: int | None  # taken in this module; None where the course does not ask
 
 
 def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool = False) -> HandIn:
@@ -64,9 +66,11 @@ def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool
             record = grade(session, again, again.digest, Options())
     if record.problem and not anyway:
         raise BadRequest(NOTHING.format(record.problem))
+    asked = course.feedback.hints == "reported"
+    hints = read_progress(course.root).module_hints(module) if asked else None
     place = out / f"{module.name}.zip"
-    write_bytes(place, zip_files(packed | {NOTE: _note(module, packed, record)}))
-    return HandIn(place, found.files, left_out, record)
+    write_bytes(place, zip_files(packed | {NOTE: _note(module, packed, record, hints)}))
+    return HandIn(place, found.files, left_out, record, hints)
 
 
 def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, dict[str, str]]:
@@ -124,7 +128,7 @@ def _imported(node: ast.AST) -> list[str]:
     return []
 
 
-def _note(module: Module, packed: Mapping[str, bytes], record: SubmissionRecord) -> bytes:
+def _note(module: Module, packed: Mapping[str, bytes], record: SubmissionRecord, hints: int | None) -> bytes:
     """What was packed, with what, and what the public checks said; the same bytes for the same files."""
     said = {
         "schema": SCHEMA,
@@ -132,5 +136,6 @@ def _note(module: Module, packed: Mapping[str, bytes], record: SubmissionRecord)
         "files": {name: sha256(contents) for name, contents in packed.items()},
         "versions": versions(),
         "public_checks": {"score": record.score, "max_score": record.max_score, "status": record.status},
+        "hints": {"graded": False, **({} if hints is None else {"taken": hints})},
     }
     return (json.dumps(said, indent=1) + "\n").encode()

@@ -143,6 +143,8 @@ def handed_in(done: "HandIn", module: Module) -> None:
     print(f"; not right yet: {', '.join(wrong)}." if wrong else ".")
     if record.problem:
         print(plain(record.problem))
+    if done.hints is not None:
+        print(f"Hints taken, as your course asks to know: {done.hints}. They cost no points.")
     print()
     tell(
         f"Nothing was sent. Hand in {done.path} where your course collects it. Official grading runs the same checks "

@@ -71,7 +71,8 @@ def test_course_is_cut_to_the_modules_and_without_what_is_hidden(tmp_path: Path,
     (tmp_path / "course.toml").write_text(text, encoding="utf-8")
     cut = cut_course(tmp_path, [course.module("attention")])
     data = tomllib.loads(cut)
-    assert set(data) == {"title", "limits", "policy", "modules"}
+    assert set(data) == {"title", "limits", "feedback", "policy", "modules"}
+    assert data["feedback"]["hints"] == "free"
     assert set(data["modules"]) == {"attention"}
     assert "Ada Example" not in cut
     assert "later" not in cut
