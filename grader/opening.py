@@ -52,9 +52,9 @@ def open_session(
         timings: where to count the time of each step.
         gpu_workers: how many workers share a GPU.
     Raises:
-        BadRequest: the machine cannot give the isolation level, or has no such device.
-        BadRequest: a check is of a task that course.toml does not list, or a task has no check.
-        BadRequest: a kit's frozen tensors are missing, damaged, or not for these checks or this seed.
+        BadRequest: the machine cannot give the isolation level, or has no such device; a check is of a task that
+            course.toml does not list, or a task has no check; a kit's frozen tensors are missing, damaged, or not for
+            these checks or this seed.
     """
     check_files = course.check_files(module.name)
     if not check_files:
