@@ -99,8 +99,8 @@ def _where(asked: Asked, about: Section, lost: list[CheckRecord]) -> list[str]:
     calls = f"It is built from {', '.join(uses)}." if uses else "It calls no other task."
     if first.status == "missing":
         return [f"Write it at {at}, in place of the line that raises NotImplementedError. {calls}"]
-    if first.cause:
-        return [f"Look at {first.cause} first: with the given {first.cause} this task is right."]
+    if first.cause:  # without the given one nobody can say that nothing is wrong here as well
+        return [f"Look at {first.cause} first: it fails, and {asked.task} builds on it. Then see what is left here."]
     shown = [line for line in first.message.splitlines() if line.strip()][1:2]
     told = [f"{symptom}: look at {look}" for symptom, look in about.symptoms]
     seen = nearest(told, f"{first.sentence} {first.message}", SYMPTOMS)

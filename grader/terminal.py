@@ -175,6 +175,7 @@ def _told(checks: list[CheckRecord]) -> Iterator[tuple[str, int, str, str]]:
     if lost and lost[0].diagnosis:
         yield f"This is exactly the output of a known mistake: {lost[0].diagnosis.says}", 2, "", ""
     said: dict[str, bool] = {}  # evidence → whether its cause is known
+    printed = next((check for check in lost if check.printed.strip()), None)  # one example, or it buries the rest
     for check in lost:
         yield check.sentence, 2, check.status, "red"
         evidence = check.message.partition("\n(with ")[0]
@@ -186,7 +187,7 @@ def _told(checks: list[CheckRecord]) -> Iterator[tuple[str, int, str, str]]:
         else:
             said[evidence] = known
             yield check.message, 6, "", ""
-            if check.printed.strip():
+            if check is printed:
                 yield printed_by(check), 6, "", ""
     if sum(not (check.diagnosis or check.cause) for check in lost) > TOLD_IN_FULL:
         yield "What came in the others: --watch shows one task at a time, --json everything.", 2, "", "dim"

@@ -57,7 +57,7 @@ def test_task_not_begun_is_told_where_to_begin(course: Course, attention: Module
 def test_failure_of_another_task_points_there(course: Course, attention: Module) -> None:
     blamed = replace(check("failed", "x"), cause="softmax")
     assert lines(course, attention, blamed)["place"] == (
-        "Look at softmax first: with the given softmax this task is right."
+        "Look at softmax first: it fails, and attention_weights builds on it. Then see what is left here."
     )
 
 

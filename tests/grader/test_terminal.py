@@ -33,6 +33,11 @@ def test_the_evidence_of_a_known_mistake_is_given_once_and_that_of_another_too()
     assert [line.strip() for line in lines if "Sentence" not in line][1:] == ["NaN.", "Accepted."]
 
 
+def test_what_was_printed_is_shown_once_a_task() -> None:
+    lines = task_lines([failing(i, f"Wrong {i}.", printed="shape (2, 3)\n") for i in range(3)])
+    assert [line for line in lines if "printed" in line] == ["      printed: shape (2, 3)"]
+
+
 def test_what_was_printed_is_cut() -> None:
     lines = task_lines([failing(1, "Wrong.", printed="\n".join(map(str, range(20))))])
     assert lines[-1] == "        … 12 more lines"
