@@ -208,7 +208,7 @@ def printed_by(check: CheckRecord, most: int = PRINTED_LINES) -> str:
 
 def tell(text: str) -> None:
     """A line of ours, wrapped at words on a terminal."""
-    _print(Console(highlight=False), text)
+    _print(Console(highlight=False), text or "\n")
 
 
 def _print(console: Console, text: str, indent: int = 0, word: str = "", colour: str = "") -> None:

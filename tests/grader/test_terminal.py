@@ -1,7 +1,13 @@
 """What a task's verdict looks like as lines: the evidence of a few checks, said once."""
 
 from dataclasses import replace
+from functools import partial
+from io import StringIO
 
+import pytest
+from rich.console import Console
+
+from grader import terminal
 from grader.record import CheckRecord, Diagnosis
 from grader.terminal import task_lines
 
@@ -31,6 +37,18 @@ def test_the_evidence_of_a_known_mistake_is_given_once_and_that_of_another_too()
     lines = task_lines(checks)
     assert lines[0] == "  This is exactly the output of a known mistake: The maximum is not subtracted."
     assert [line.strip() for line in lines if "Sentence" not in line][1:] == ["NaN.", "Accepted."]
+
+
+def test_a_long_line_is_wrapped_at_words_on_a_terminal_and_an_empty_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = StringIO()
+    wide = partial(Console, file=screen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(terminal, "Console", wide)
+    for line in ("word " * 30, "", f"  {'row':<10}{7:>8.1f}"):
+        terminal.tell(line)
+    lines = screen.getvalue().split("\n")
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith("    word")
+    assert lines[2:] == ["", "  row            7.0", ""]
 
 
 def test_what_was_printed_is_shown_once_a_task() -> None:
