@@ -31,6 +31,10 @@ TOLD_OF = {  # words of torch's messages → what they mean for a student
     "no NVIDIA driver": BY_HAND,
     "No CUDA GPUs": BY_HAND,
 }
+ENDED_BY = {  # exceptions of what has no place in a check
+    "BdbQuit": "Nobody can type here: breakpoint() ends the check. Take it out, or use grader check MODULE --pdb.",
+    "EOFError": "Nobody can type here: input() finds nothing. Take it out.",
+}
 PLACES_IN_WORDS = {SECOND: "another device (a stand-in for a GPU)"}
 
 
@@ -188,7 +192,8 @@ def _exception(mismatch: Mismatch) -> str:
     assert isinstance(got, Raised)
     if got.kind == "MissingTask":
         return f"{got.message} in your file."
-    meaning = next((meaning for words, meaning in TOLD_OF.items() if words in got.message), "")
+    told = (meaning for words, meaning in TOLD_OF.items() if words in got.message)
+    meaning = next(told, ENDED_BY.get(got.kind, ""))
     if meaning == LEFT_BEHIND and f"{PLACES[SECOND]}:0" in got.message:
         meaning += f" ({PLACES[SECOND]} is a stand-in for a GPU here.)"
     return "\n".join(filter(None, [f"{got.kind}: {got.message}" if got.message else got.kind, meaning, got.trace]))

@@ -12,6 +12,7 @@ from math import floor, log10, prod
 import torch
 from torch import Tensor
 
+COMMON = (2, 3, 4)  # a factor of these says nothing of a size that is as large
 SAME_NUMBER = 1e-3  # a factor and a size are one number if they differ by no more than this share
 NO_SIZES: Mapping[str, int] = {}
 
@@ -24,13 +25,13 @@ class Factor:
     says: str
 
     def told(self, sizes: Mapping[str, int]) -> str:
-        """The sentence, and which sizes or square roots of sizes are that number: a hint at what was forgotten."""
+        """The sentence, and which sizes or square roots of sizes are that number, unless it is one that often comes."""
         up = max(self.value, 1 / self.value)
         digits = next((d for d in range(4, 17) if f"{up:.{d}g}" != "1"), 17)
         sentence = self.says.format(f"{up:.{digits}g} times too {'large' if self.value > 1 else 'small'}")
         roots = {f"sqrt({name})": size**0.5 for name, size in sizes.items()}
         same = [name for name, size in {**sizes, **roots}.items() if size > 1 and abs(up / size - 1) < SAME_NUMBER]
-        if not same:
+        if not same or up in COMMON:
             return sentence
         return f"{sentence} {' and '.join(same)} {'is' if len(same) == 1 else 'are'} {up:.{digits}g} here."
 
