@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .timings import Step
 
 PRINTED_LINES = 8
+NOWHERE: Mapping[str, tuple[str, str]] = {}
 TOLD_IN_FULL = 3  # failing checks of a task whose cause is not known
 
 
@@ -102,8 +103,18 @@ def profile(steps: list["Step"], jobs: int) -> None:
         print(line, file=sys.stderr)
 
 
-def one_submission(record: SubmissionRecord, module: Module, as_json: bool, advice: Sequence["Advice"] = ()) -> None:
-    """A student's own verdicts: task by task, each failing check with its reason; then what to know of the file."""
+def one_submission(
+    record: SubmissionRecord,
+    module: Module,
+    as_json: bool,
+    advice: Sequence["Advice"] = (),
+    where: Mapping[str, tuple[str, str]] = NOWHERE,
+) -> None:
+    """A student's own verdicts: task by task, each failing check with its reason; then what to know of the file.
+
+    Args:
+        where: task → where to look, for those that are not right.
+    """
     if as_json:
         print(record.to_json(), end="")
         return
@@ -114,6 +125,8 @@ def one_submission(record: SubmissionRecord, module: Module, as_json: bool, advi
         checks = [check for check in record.checks if check.task == task.name]
         points = sum(check.points for check in checks)
         console.print(f"[bold]{task.number} {task.name}[/bold]  {points:g} of {task.points:g}")
+        if task.name in where:
+            console.print(f"  [cyan]{escape('  '.join(where[task.name]))}[/cyan]", soft_wrap=True)
         for one in (one for one in advice if one.task == task.name):
             _print(console, one.text, 2, "note:", "yellow")
         for line in _told(checks):
@@ -215,13 +228,17 @@ def _print(console: Console, text: str, indent: int = 0, word: str = "", colour:
     """Text from a stranger, indented; wrapped on a terminal, one line a line elsewhere."""
     for line in plain(text).splitlines():
         first = f"{' ' * indent}{word}{'  ' * bool(word)}"
-        width = console.width if console.is_terminal else 10_000
-        rest = " " * (indent + (4 if word or not indent else 0))
-        wrapped = wrap(line, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [""]
+        wrapped = _wrapped(console, line, first, " " * (indent + (4 if word or not indent else 0)))
         start = f"[{colour}]{escape(first)}[/{colour}]" if colour else escape(first)
         console.print(start + escape(wrapped[0][len(first) :]), soft_wrap=True)
         for more in wrapped[1:]:
             console.print(escape(more), soft_wrap=True)
+
+
+def _wrapped(console: Console, line: str, first: str, rest: str) -> list[str]:
+    """A line of text in rows that fit a terminal; elsewhere one row."""
+    width = console.width if console.is_terminal else 10_000
+    return wrap(line, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [""]
 
 
 def kill_tables(proofs: list["Proof"], as_json: bool) -> None:
@@ -248,11 +265,14 @@ def doctor(findings: list["Finding"], as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
         return
-    width = max(len(finding.what) for finding in findings)
+    console = Console(highlight=False)
+    indent = max(len(finding.what) for finding in findings) + 6
     for finding in findings:
-        print(f"{'ok ' if finding.fine else 'fix'} {finding.what:<{width}}  {finding.found}")
-        if finding.advice:
-            print(f"    {'':<{width}}  {finding.advice}")
+        start = f"{'ok ' if finding.fine else 'fix'} {finding.what}"
+        found = (start.ljust(indent) + finding.found, *([" " * indent + finding.advice] if finding.advice else []))
+        for text in found:
+            for line in _wrapped(console, text, "", " " * indent):
+                console.print(escape(line), soft_wrap=True)
 
 
 def _line(record: SubmissionRecord) -> str:

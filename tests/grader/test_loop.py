@@ -108,7 +108,7 @@ def test_save_see_next_in_a_terminal(terminal: Terminal, folder: Path) -> None:
     terminal.press("h")
     assert "Hint 1 of 4: the concept" in terminal.wait_for("More: handouts/attention.md")
     terminal.press("hhh")
-    terminal.wait_for("Hint 4 of 4: the nearly code")
+    terminal.wait_for("Hint 4 of 4: nearly the code")
     with (folder / "assignments" / "attention.py").open("a") as file:
         file.write("def half(\n")
     terminal.wait_for("does not parse yet: line ")
