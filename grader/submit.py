@@ -13,8 +13,8 @@ from .course import Course, Module
 from .errors import BadRequest, GraderFault
 from .frozen import sha256
 from .grade import Options, grade, versions
-from .kit import STUBS
 from .opening import open_session
+from .pristine import STUBS
 from .progress import read_progress
 from .record import SubmissionRecord, write_bytes
 from .screen import screen
