@@ -43,10 +43,12 @@ def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool
         folder: where the student's files are.
         anyway: pack a file that cannot be imported, too.
     Raises:
-        BadRequest: there is no such file, it imports what is not handed in, or it cannot be imported.
+        BadRequest: there is no such file, it is the empty stub, it needs what is not handed in, or cannot be imported.
     """
     found, left_out = choose(course, module, folder)
     wrong = screen(found.files[f"{module.name}.py"], module).syntax_error
+    if _is_stub(course, f"{module.name}.py", found.files):
+        wrong = f"{module.name}.py is still the stub as it was shipped. Was your work saved, and in this folder?"
     if wrong and not anyway:
         raise BadRequest(NOTHING.format(wrong))
     for name, source in found.files.items():
@@ -85,8 +87,7 @@ def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, di
     left_out = dict(found[0].left_out)
     files = dict(found[0].files)
     for name in [name for name in files if name != f"{module.name}.py"]:
-        stub = course.root / STUBS / name
-        if stub.is_file() and stub.read_text(encoding="utf-8") == files[name]:
+        if _is_stub(course, name, files):
             left_out[name] = "it is still the stub as it was shipped"
             del files[name]
     if folder.is_dir():
@@ -95,6 +96,12 @@ def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, di
                 ours = place.stem in course.modules
                 left_out[place.name] = f"{module.name} does not build on it" if ours else "it is no file of the course"
     return Submission(found[0].name, files), left_out
+
+
+def _is_stub(course: Course, name: str, files: Mapping[str, str]) -> bool:
+    """Whether nothing was written into a file."""
+    stub = course.root / STUBS / name
+    return stub.is_file() and stub.read_text(encoding="utf-8") == files[name]
 
 
 def lost_imports(course: Course, source: str, folder: Path) -> list[tuple[int, str]]:

@@ -151,9 +151,9 @@ def handed_in(done: "HandIn", module: Module) -> None:
     for name, why in done.left_out.items():
         print(f"  left out: {one_line(name)}: {one_line(why)}")
     record = done.record
-    print(f"\nThe packed copy, checked in a clean place: {record.score:g} of {record.max_score:g} points", end="")
     wrong = list(dict.fromkeys(check.task for check in record.checks if check.status != "passed"))
-    print(f"; not right yet: {', '.join(wrong)}." if wrong else ".")
+    rest = f"; not right yet: {', '.join(wrong)}" if wrong else ""
+    tell(f"\nThe packed copy, checked in a clean place: {record.score:g} of {record.max_score:g} points{rest}.")
     if record.problem:
         print(plain(record.problem))
     if done.hints is not None:

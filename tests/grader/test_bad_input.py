@@ -97,6 +97,17 @@ def test_notebook_under_the_name_of_the_module(own: Own) -> None:
     assert problem_of(own, read(own)) == problem
 
 
+def test_file_that_is_gone_is_told_with_the_stub_to_begin_from(own: Own) -> None:
+    stubs = own.course.root / "assignments" / "stubs"
+    stubs.mkdir(exist_ok=True)
+    (stubs / "attention.py").write_text("")
+    own.path.unlink()
+    with pytest.raises(
+        BadRequest, match=r"attention.py is not there. To begin anew: cp assignments/stubs/attention.py a"
+    ):
+        read(own)
+
+
 def test_notebook_in_place_of_the_module(own: Own) -> None:
     own.path.rename(own.path.with_suffix(".ipynb"))
     text = r"attention\.py is not there, but attention\.ipynb is: export the notebook as attention\.py\."

@@ -86,6 +86,17 @@ def test_file_that_does_not_parse_is_refused_but_can_be_packed(kit: Path, folder
     assert submit(course, module, folder, tmp_path, anyway=True).path.is_file()
 
 
+def test_empty_stub_is_refused_but_can_be_packed(kit: Path, folder: Path, tmp_path: Path) -> None:
+    course = load_course(kit)
+    module = course.module("attention")
+    shutil.copyfile(kit / "assignments" / "stubs" / "attention.py", folder / "attention.py")
+    with pytest.raises(
+        BadRequest, match=r"Nothing was packed: attention.py is still the stub as it was shipped. Was your"
+    ):
+        submit(course, module, folder, tmp_path)
+    assert submit(course, module, folder, tmp_path, anyway=True).path.is_file()
+
+
 @pytest.mark.parametrize(
     "line",
     ["from .helper import x", "from . import helper", "from assignments.helper import x", "import helper"],
