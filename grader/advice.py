@@ -45,6 +45,7 @@ def advise(course: Course, module: Module, path: Path, source: str) -> list[Advi
         *map(Advice, _saved(path)),
         *map(Advice, _beside(path, module)),
         *map(Advice, left_behind(source, path.name)),
+        *map(Advice, prints(source, path.name)),
     ]
 
 
@@ -69,17 +70,33 @@ def hides(name: str, folder: str) -> str:
 
 def left_behind(source: str, file: str) -> list[str]:
     """Where a file changes a setting of the whole program, a line each."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    tree.body = [node for node in tree.body if not _is_main(node)]
+    tree = _what_runs(source)
     names = Names(tree)
     found = []
     for read, at in names.reads:
         for name in names.origins(read, at.scope) & GLOBAL.keys() if isinstance(read, ast.Attribute | ast.Name) else ():
             found.append((read.lineno, name))
     return [f"{file}:{line}: {name} {GLOBAL[name]}." for line, name in sorted(set(found))]
+
+
+def prints(source: str, file: str) -> list[str]:
+    """Where a file still prints: a line, or none."""
+    calls = [node for node in ast.walk(_what_runs(source)) if isinstance(node, ast.Call)]
+    lines = sorted({node.lineno for node in calls if isinstance(node.func, ast.Name) and node.func.id == "print"})
+    if not lines:
+        return []
+    where = f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}"
+    return [f"{file} prints ({where}). It costs nothing; take it out before you hand in."]
+
+
+def _what_runs(source: str) -> ast.Module:
+    """The tree of a file without what does not run when it is imported; an empty one where it does not parse."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+    tree.body = [node for node in tree.body if not _is_main(node)]
+    return tree
 
 
 def _is_main(node: ast.stmt) -> bool:

@@ -49,7 +49,7 @@ def _told(own: Own, task: str, checks: tuple[CheckRecord, ...], there: list[Hint
     before = taken.count if taken and own.is_default else 0
     count = min(before + 1, len(there))
     again = " (the last one, again)" if before == len(there) else ""
-    yield f"{name}, hint {count} of {len(there)}: the {there[count - 1].level}{again}"
+    yield f"{name}, hint {count} of {len(there)}: {there[count - 1].title}{again}"
     yield from (f"  {line}" for line in there[count - 1].lines)
     if own.is_default and count > before:
         note_hint(own.course.root, key[0], key[1], count)

@@ -217,6 +217,7 @@ def demo(
     device: Annotated[str, typer.Option(help="Where training and finetuning run: cpu or cuda.")] = "cpu",
 ) -> None:
     """Show what the finished module can do; with `all`, the whole chain from attention to a tuned model."""
+    from . import terminal
     from .course import find_root, load_course
     from .demo import run_all, run_demo
     from .device import check_device
@@ -227,8 +228,8 @@ def demo(
     check_device(device)
     course = load_course(find_root())
     if module == "all":
-        pictures = run_all(course, impl, out, typer.echo, device)
+        pictures = run_all(course, impl, out, terminal.tell, device)
     else:
-        pictures = run_demo(course, course.module(module), impl, out, typer.echo, device)
+        pictures = run_demo(course, course.module(module), impl, out, terminal.tell, device)
     for picture in pictures:
         typer.echo(f"wrote {picture}")

@@ -32,6 +32,7 @@ def check(
     from . import terminal
     from .advice import advise
     from .errors import BadRequest
+    from .hints import where_to_look
     from .opening import open_session
     from .own_file import keep, read, whole
     from .screen import syntax_problem
@@ -58,7 +59,8 @@ def check(
     keep(own, record)
     source = submission.files.get(f"{own.module.name}.py", "")
     notes = advise(own.course, own.module, own.path, source)
-    terminal.one_submission(record, own.module, as_json, notes)
+    where = where_to_look(own.course, own.module, record, own.path, source)
+    terminal.one_submission(record, own.module, as_json, notes, where)
     raise typer.Exit(0 if record.score == record.max_score else 1)
 
 

@@ -98,8 +98,9 @@ def collect_checks(check_files: Sequence[Path]) -> list[Collected]:
                     found.append(Collected(row_id(item.name, item.function, arguments), item.function, arguments))
 
     options = ["--collect-only", "-qq", "--strict-markers", "--assert=plain"]
-    plugins = ["-p", "grader.plugin", "-p", "no:cacheprovider"]
-    settings = ["-c", os.devnull, "--rootdir", str(check_files[0].parent)]
+    plugins = ["-p", "grader.plugin", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]  # it collects garbage
+    folder = str(check_files[0].parent)
+    settings = ["-c", os.devnull, "--rootdir", folder, "--confcutdir", folder, "--noconftest"]
     names = ["-o", "python_files=check_*.py", "-o", "python_functions=check_*"]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

@@ -39,7 +39,7 @@ class Limits:
 class Feedback:
     """What a report says of a check that fails on hidden rows only: `property`, `kind` or `mistake`, each more.
 
-    hints: `free`, or `reported` where the instructor wants to see how many were taken. They never cost points here.
+    hints: `free`, or `reported` where a hand-in carries how many were taken. They never cost points.
     """
 
     hidden: str = "mistake"

@@ -25,6 +25,7 @@ from .grade import Options, look_into
 from .opening import open_session
 from .own_file import Own, read
 from .rng import Rng
+from .terminal import tell
 from .verdict import Verdict
 
 OWN = f"{loading.PACKAGE}/"
@@ -68,8 +69,9 @@ def debug(own: Own, seed: int) -> None:
 
 def _stop(own: Own, submission: Submission, failed: Verdict, check: Collected, rng: Rng, scratch: Path) -> None:
     task = failed.row.task
-    print(f"{task}: {failed.row.sentence}")
-    print(f"({failed.row.name}, status {failed.status}; {COMMANDS})\n")
+    tell(f"{task}: {failed.row.sentence}")
+    tell(f"({failed.row.name}, status {failed.status}; {COMMANDS})")
+    print()
     os.chdir(own.course.root)  # the debugger shows the lines by their whole path
     package = assemble(own.course, own.module, submission.files)
     impl = loading.load(package, own.module.name)

@@ -82,7 +82,7 @@ def _run(course: Course, module: Module, files: Mapping[str, str], out: Path, sa
         todo = str(error) or "a function that raises NotImplementedError"
         raise BadRequest(f"The demo needs the whole module, and this is still to do: {todo}.") from None
     except ModuleNotFoundError as error:
-        raise BadRequest(f"{error}. The demo needs it; run: pip install -e '.[demo]'") from None
+        raise BadRequest(f"{error}. The demo needs it; run: {sys.executable} -m pip install {error.name}") from None
     finally:
         loading.forget()
     return pictures

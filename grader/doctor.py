@@ -213,7 +213,7 @@ def _noticed(file: Path, stop: threading.Event) -> float | None:
 def _shadows(folders: list[Path]) -> list[Finding]:
     """Files that hide a module of Python or a package of the course."""
     found = [(folder, name) for folder in folders for name in hiding(folder)]
-    return [Finding("file names", hides(name, folder.name), False, "Rename it.") for folder, name in found]
+    return [Finding("file names", hides(name, folder.name), False) for folder, name in found]
 
 
 def _isolation(course: Course | None) -> Finding:

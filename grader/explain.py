@@ -1,6 +1,7 @@
 """A mismatch in words: what a good teaching assistant would say, from the facts alone."""
 
 import re
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from .expected import as_floats
 from .listing import tell
 from .outcome import Container, Foreign, Leaf, Raised, TensorLeaf
 from .record import Picture
-from .relations import relate, relate_shift
+from .relations import NO_SIZES, relate, relate_shift
 
 PICTURE_SIDE = 16
 AFTER = " after the call"
@@ -30,11 +31,19 @@ TOLD_OF = {  # words of torch's messages → what they mean for a student
     "no NVIDIA driver": BY_HAND,
     "No CUDA GPUs": BY_HAND,
 }
+ENDED_BY = {  # exceptions of what has no place in a check
+    "BdbQuit": "Nobody can type here: breakpoint() ends the check. Take it out, or use grader check MODULE --pdb.",
+    "EOFError": "Nobody can type here: input() finds nothing. Take it out.",
+}
 PLACES_IN_WORDS = {SECOND: "another device (a stand-in for a GPU)"}
 
 
-def explain(mismatch: Mismatch, signature: Signature, related: bool = True) -> str:
-    """One to four lines: what was expected, what came, where, and with `related` the relation that holds if any."""
+def explain(mismatch: Mismatch, signature: Signature, related: bool = True, sizes: Mapping[str, int] = NO_SIZES) -> str:
+    """One to four lines: what was expected, what came, where, and with `related` the relation that holds if any.
+
+    Args:
+        sizes: the sizes of the inputs that have a name.
+    """
     if mismatch.sides:
         path, *lists = mismatch.sides
         return f"{_name(path)}{tell(*lists)}."
@@ -62,7 +71,7 @@ def explain(mismatch: Mismatch, signature: Signature, related: bool = True) -> s
             return f"{name}expected a tensor on {right}, got one on {yours}. {advice}"
         case _:
             text = name + _entries(mismatch, one.values, other.values, axes)
-    relation = _relation(one, other, mismatch.allowed, axes) if related else None
+    relation = _relation(one, other, mismatch.allowed, axes, sizes) if related else None
     return "\n".join(filter(None, [text, _changed(mismatch.path), relation]))
 
 
@@ -143,11 +152,14 @@ def _entries(mismatch: Mismatch, one: Tensor, other: Tensor, axes: list[str]) ->
     return line + "."
 
 
-def _relation(one: TensorLeaf, other: TensorLeaf, allowed: float, axes: list[str]) -> str | None:
+def _relation(
+    one: TensorLeaf, other: TensorLeaf, allowed: float, axes: list[str], sizes: Mapping[str, int]
+) -> str | None:
+    named = {name: n for name, n in zip(axes, one.values.shape, strict=True) if not name.startswith("axis ")}
     a, b = as_floats(one), as_floats(other)
     if a is not None and b is not None:
         scale = float(a[a.isfinite()].abs().max()) if a.isfinite().any() else 0.0
-        return relate(a, b, max(allowed, 1e-5 * scale), axes)
+        return relate(a, b, max(allowed, 1e-5 * scale), axes, {**named, **sizes})
     if one.values.dtype == other.values.dtype == torch.bool and one.values.shape == other.values.shape:
         return _bools(one.values, other.values, axes) or relate(one.values.double(), other.values.double(), 0.0, axes)
     return relate(one.values.double(), other.values.double(), 0.0, axes)
@@ -180,7 +192,8 @@ def _exception(mismatch: Mismatch) -> str:
     assert isinstance(got, Raised)
     if got.kind == "MissingTask":
         return f"{got.message} in your file."
-    meaning = next((meaning for words, meaning in TOLD_OF.items() if words in got.message), "")
+    told = (meaning for words, meaning in TOLD_OF.items() if words in got.message)
+    meaning = next(told, ENDED_BY.get(got.kind, ""))
     if meaning == LEFT_BEHIND and f"{PLACES[SECOND]}:0" in got.message:
         meaning += f" ({PLACES[SECOND]} is a stand-in for a GPU here.)"
     return "\n".join(filter(None, [f"{got.kind}: {got.message}" if got.message else got.kind, meaning, got.trace]))

@@ -140,6 +140,7 @@ def _frozen(
         Mutant(**{**said, "hints": unsealed(said["hints"], said["name"])}, edits=[], body=None)
         for said in body["mutants"]
     ]
+    assert tensors[one["sums"]].shape[1] == SUMS
     sums = tensors[one["sums"]].tolist()
     prints = [{name: _prints(found, sums) for name, found in one[side].items()} for side in ("in_task", "in_file")]
     return Frozen({row.name: _expected(row, one["rows"][row.name], tensors) for row in rows}, spoken, mutants, *prints)
@@ -147,7 +148,6 @@ def _frozen(
 
 def _prints(found: Mapping[str, list[Any]], sums: list[list[float]]) -> dict[str, Fingerprint]:
     """Row → fingerprint; a fingerprint is a hash, a scale, and the first and number of its rows of sums."""
-    assert all(len(row) == SUMS for row in sums)
     return {
         row: Fingerprint(discrete, scale, tuple(number for leaf in sums[first : first + count] for number in leaf))
         for row, (discrete, scale, first, count) in found.items()

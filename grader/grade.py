@@ -157,7 +157,7 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
         text = message(session, worst, related=diagnosis is None)
         refusal = worst.mismatch.kind in ("accepted", "exception")  # that has nothing to do with what is below
         if worst.status != "missing" and not refusal and not session.can_isolate(first.task, failing_tasks(findings)):
-            cause = _first_below(session, findings, first.task)
+            cause = _first_below(session, findings, first.task, worst.row.name)
             if cause:
                 text = f"Look at {cause} first: it fails, and {first.task} builds on it. {BESIDE_RIGHT_PARTS}\n{text}"
         drawn = None if worst.row.hidden else picture(worst.mismatch, session.signatures[first.task])
@@ -216,7 +216,7 @@ def _cause(session: Session, findings: Findings, task: str, as_it_is: Verdict) -
     """Why a check that is right with given parts fails in the file: the first failing task below it, and a sentence."""
     if as_it_is.outcome.why == NOT_RUN:
         return None, f"Right when it is run by itself. In your file {NOT_RUN}."
-    cause = _first_below(session, findings, task)
+    cause = _first_below(session, findings, task, as_it_is.row.name)
     return cause, f"Right with the given parts. In your file it fails because of {cause or 'another task'}."
 
 
@@ -225,10 +225,21 @@ def failing_tasks(findings: Findings) -> set[str]:
     return {v.row.task for v in (findings.whole | findings.alone).values() if v.status != "passed"}
 
 
-def _first_below(session: Session, findings: Findings, task: str) -> str | None:
-    """The first task that fails of those that a task calls, directly or through others."""
+def _first_below(session: Session, findings: Findings, task: str, row: str) -> str | None:
+    """The first task that fails, and may be why `row` does, of those that a task calls, directly or through others."""
     failing = failing_tasks(findings) & session.module.below(task)
-    return next((name for name in session.module.tasks if name in failing), None)
+    return next(
+        (name for name in session.module.tasks if name in failing and _reaches(session, findings, name, row)), None
+    )
+
+
+def _reaches(session: Session, findings: Findings, task: str, row: str) -> bool:
+    """Whether what is wrong with a task may show in a row of another: a known mistake is known to, or not to."""
+    if task not in findings.diagnoses:
+        return True
+    names = findings.diagnoses[task].mutant.split(" or ")
+    same = [known.mutant for known in session.source.known(task) if known.mutant.name in names]
+    return any(row in session.source.whole(mutant) for mutant in same)
 
 
 def _blocked(session: Session) -> list[CheckRecord]:

@@ -12,7 +12,7 @@ from .course import Course, Module
 from .definitions import header, origin, places, sentence
 from .handout import Section, nearest, readable, section
 from .pristine import specification
-from .record import CheckRecord, failing
+from .record import CheckRecord, SubmissionRecord, failing
 
 LEVELS = ("concept", "place", "formula", "nearly code")
 SYMPTOMS = 3  # at most, of the handout's table
@@ -25,6 +25,10 @@ class Hint:
 
     level: str
     lines: list[str]
+
+    @property
+    def title(self) -> str:
+        return "nearly the code" if self.level == LEVELS[-1] else f"the {self.level}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,26 @@ def line_of(asked: Asked) -> int:
     return place.head if place else 1
 
 
+def links(asked: Asked) -> tuple[str, str]:
+    """Where to look in the file and in the handout, as most terminals can open it."""
+    path = asked.path
+    shown = path.relative_to(asked.course.root) if path.is_relative_to(asked.course.root) else path
+    return f"{shown}:{line_of(asked)}", section(asked.course, asked.module, asked.task).link
+
+
+def where_to_look(
+    course: Course, module: Module, record: SubmissionRecord, path: Path, source: str
+) -> dict[str, tuple[str, str]]:
+    """Task → its links, for each that is begun and not right."""
+    file = path / f"{module.name}.py" if path.is_dir() else path
+    found = {}
+    for task in module.tasks:
+        checks = tuple(check for check in record.checks if check.task == task)
+        if {check.status for check in checks} - {"passed", "missing", "blocked"}:
+            found[task] = links(Asked(course, module, task, checks, file, source))
+    return found
+
+
 def _beginning(asked: Asked) -> str:
     place = places(asked.source).get(asked.task)
     return f"Your {asked.task} begins at {asked.path.name}:{place.head}." if place else ""
@@ -99,8 +123,8 @@ def _where(asked: Asked, about: Section, lost: list[CheckRecord]) -> list[str]:
     calls = f"It is built from {', '.join(uses)}." if uses else "It calls no other task."
     if first.status == "missing":
         return [f"Write it at {at}, in place of the line that raises NotImplementedError. {calls}"]
-    if first.cause:
-        return [f"Look at {first.cause} first: with the given {first.cause} this task is right."]
+    if first.cause:  # without the given one nobody can say that nothing is wrong here as well
+        return [f"Look at {first.cause} first: it fails, and {asked.task} builds on it. Then see what is left here."]
     shown = [line for line in first.message.splitlines() if line.strip()][1:2]
     told = [f"{symptom}: look at {look}" for symptom, look in about.symptoms]
     seen = nearest(told, f"{first.sentence} {first.message}", SYMPTOMS)

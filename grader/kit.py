@@ -13,16 +13,16 @@ from .assemble import GIVEN_FOLDER
 from .course import Course, Module, load_course
 from .errors import BadRequest, GraderFault
 from .frozen import sha256
+from .pristine import STUBS
 from .site import build_site
 from .wheel import build_wheel
 from .workflow import workflow
 
 TEMPLATES = "kit"  # the folder of a checkout whose files are copied as they are, but for the marks in them
-STUBS = "assignments/stubs"  # the untouched side of what a student edits
 MANIFEST = "kit.json"
 SITE = "site"
 HANDOUTS = (".md", ".svg", ".png", ".html", ".css")  # of handouts/; its demos are Python
-NOT_FOR_STUDENTS = ("private", "public", "feedback")  # of course.toml
+NOT_FOR_STUDENTS = ("private", "public")  # of course.toml
 HEADER = re.compile(r"(?m)^\[([\w.]+)\]")  # of a table of TOML
 
 

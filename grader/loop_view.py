@@ -6,8 +6,8 @@ from textwrap import wrap
 from rich.text import Text
 
 from .definitions import header, places, sentence
-from .handout import readable, section
-from .hints import FRAME, Asked, Hint, line_of
+from .handout import readable
+from .hints import FRAME, Asked, Hint, links
 from .loop_state import KEYS, State, hint_key, word_of
 from .pristine import specification
 from .record import CheckRecord, failing
@@ -78,13 +78,15 @@ def _task(state: State, asked: Asked, hints: list[Hint], width: int) -> Iterator
     yield next(told)
     if 0 < state.hint <= len(hints):  # asked for, and so before what a low window may cut
         yield from _hint(hints[state.hint - 1], state.hint, len(hints), width)
+        if len(hints) > 1 and asked.course.feedback.hints == "reported":
+            yield from _lines("Your course asks how many hints were taken.", width, MARGIN, "dim")
         yield Text()
     yield from told
     yield from _advice(state, width, everything=word in ("wrong", "to do"))
 
 
 def _hint(hint: Hint, count: int, there_are: int, width: int) -> Iterator[Text]:
-    title = "Background" if hint.level == "background" else f"Hint {count} of {there_are}: the {hint.level}"
+    title = "Background" if hint.level == "background" else f"Hint {count} of {there_are}: {hint.title}"
     yield Text()
     yield Text(title, "bold")
     for line in hint.lines:
@@ -160,14 +162,7 @@ def _last_frame(message: str) -> str:
 def _links(asked: Asked) -> Iterator[Text]:
     """Where to look, as most terminals can open it; never wrapped."""
     yield Text()
-    yield Text(f"{shown_path(asked)}:{line_of(asked)}", "cyan")
-    yield Text(section(asked.course, asked.module, asked.task).link, "cyan")
-
-
-def shown_path(asked: Asked) -> str:
-    """The file as seen from the course folder."""
-    path = asked.path
-    return str(path.relative_to(asked.course.root)) if path.is_relative_to(asked.course.root) else str(path)
+    yield from (Text(link, "cyan") for link in links(asked))
 
 
 def _advice(state: State, width: int, everything: bool) -> Iterator[Text]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .collect import Submission, collect
 from .course import Course, Module
 from .errors import BadRequest
+from .pristine import STUBS
 from .record import SubmissionRecord, from_json, write_whole
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ def read(own: Own) -> Submission:
     if not own.path.exists() and notebook.is_file():
         raise BadRequest(
             f"{own.path.name} is not there, but {notebook.name} is: export the notebook as {own.path.name}."
+        )
+    shipped = own.course.root / STUBS / f"{own.module.name}.py"
+    if own.is_default and not own.path.exists() and shipped.is_file():
+        raise BadRequest(
+            f"assignments/{own.path.name} is not there. To begin anew: cp {STUBS}/{own.path.name} assignments/"
         )
     found = collect(own.path, own.module.name, own.module.upstream)
     if len(found) != 1:

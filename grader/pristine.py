@@ -9,13 +9,13 @@ from .errors import BadRequest
 from .record import write_whole
 from .screen import syntax_problem
 
-FOLDER = "assignments/stubs"  # where a kit keeps what it shipped
+STUBS = "assignments/stubs"  # where a kit keeps what it shipped
 BACKUPS = ".grader/backups"
 
 
 def specification(course: Course, module: Module) -> str:
     """A source text with every task's arguments and docstring: the shipped stub, or the reference it is made from."""
-    for folder in (FOLDER, "reference"):
+    for folder in (STUBS, "reference"):
         path = course.root / folder / f"{module.name}.py"
         if path.is_file():
             return path.read_text(encoding="utf-8")
@@ -28,11 +28,11 @@ def stub(course: Course, module: Module) -> str:
     Raises:
         BadRequest: there is none, and no reference to make it from.
     """
-    path = course.root / FOLDER / f"{module.name}.py"
+    path = course.root / STUBS / f"{module.name}.py"
     if path.is_file():
         return path.read_text(encoding="utf-8")
     if not (course.root / "reference" / f"{module.name}.py").is_file():
-        raise BadRequest(f"There is no untouched stub to go back to: {FOLDER}/{module.name}.py does not exist.")
+        raise BadRequest(f"There is no untouched stub to go back to: {STUBS}/{module.name}.py does not exist.")
     from .stubs import make_stub
 
     return make_stub(course.source("reference", module.name), module)

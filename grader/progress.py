@@ -51,7 +51,7 @@ class Progress:
         return sum(reached.points for reached in found if reached)
 
     def module_hints(self, module: Module) -> int:
-        """All hints taken in a module: what `[feedback] hints` may let an instructor see."""
+        """All hints taken in a module: with `hints = "reported"` a hand-in carries the number."""
         return sum(taken.count for (task, _), taken in self.hints.items() if task.startswith(f"{module.name}."))
 
 

@@ -4,24 +4,55 @@ Each relation is tried in turn and holds only when it explains every entry withi
 here is a fact about the two tensors. It says what is, not why.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations, permutations
 from math import floor, log10, prod
 
 import torch
 from torch import Tensor
 
-Relation = Callable[[Tensor, Tensor, float, Sequence[str]], str | None]
+COMMON = (2, 3, 4)  # a factor of these says nothing of a size that is as large
+SAME_NUMBER = 1e-3  # a factor and a size are one number if they differ by no more than this share
+NO_SIZES: Mapping[str, int] = {}
 
 
-def relate(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
-    """The first relation that holds between two float64 tensors of any shapes, as a sentence."""
+@dataclass(frozen=True)
+class Factor:
+    """Something is too large or too small: how many times the right one yours is, and the sentence around it."""
+
+    value: float
+    says: str
+
+    def told(self, sizes: Mapping[str, int]) -> str:
+        """The sentence, and which sizes or square roots of sizes are that number, unless it is one that often comes."""
+        up = max(self.value, 1 / self.value)
+        digits = next((d for d in range(4, 17) if f"{up:.{d}g}" != "1"), 17)
+        sentence = self.says.format(f"{up:.{digits}g} times too {'large' if self.value > 1 else 'small'}")
+        roots = {f"sqrt({name})": size**0.5 for name, size in sizes.items()}
+        same = [name for name, size in {**sizes, **roots}.items() if size > 1 and abs(up / size - 1) < SAME_NUMBER]
+        if not same or up in COMMON:
+            return sentence
+        return f"{sentence} {' and '.join(same)} {'is' if len(same) == 1 else 'are'} {up:.{digits}g} here."
+
+
+Relation = Callable[[Tensor, Tensor, float, Sequence[str]], str | Factor | None]
+
+
+def relate(
+    expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str], sizes: Mapping[str, int] = NO_SIZES
+) -> str | None:
+    """The first relation that holds between two float64 tensors of any shapes, as a sentence.
+
+    Args:
+        sizes: what is known by name of the inputs, to say which of them a factor is.
+    """
     if not (expected.isfinite().all() and got.isfinite().all()) or expected.numel() < 2:
         return None
     for relation in RELATIONS if expected.shape == got.shape else RESHAPES:
-        sentence = relation(expected, got, allowed, axes)
-        if sentence:
-            return sentence
+        found = relation(expected, got, allowed, axes)
+        if found:
+            return found if isinstance(found, str) else found.told(sizes)
     return None
 
 
@@ -66,17 +97,14 @@ def _one_value(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str
     return None
 
 
-def _scaled(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
+def _scaled(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | Factor | None:
     norm = float((expected * expected).sum())
     factor = float((expected * got).sum()) / norm if norm else 0.0
     if abs(factor) < 1e-6 or not close(got, factor * expected, allowed * abs(factor)):
         return None
     if abs(factor + 1) < 1e-4:
         return "Everything has the wrong sign."
-    factor_up = max(abs(factor), 1 / abs(factor))
-    digits = next((d for d in range(4, 17) if f"{factor_up:.{d}g}" != "1"), 17)
-    size = f"{factor_up:.{digits}g} times too {'large' if abs(factor) > 1 else 'small'}"
-    return f"Everything is {size}{' and has the wrong sign' if factor < 0 else ''}."
+    return Factor(abs(factor), f"Everything is {{}}{' and has the wrong sign' if factor < 0 else ''}.")
 
 
 def _offset(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
@@ -109,15 +137,14 @@ def _rearranged(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[st
     return None
 
 
-def _tempered(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> str | None:
+def _tempered(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]) -> Factor | None:
     """Both are softmaxes along an axis, and the scores of one are a multiple of the other's."""
     for axis, name in enumerate(axes):
         if expected.shape[axis] > 2 and (expected > 0).all() and (got > 0).all() and _sums(got, axis) == (1.0, 1.0):
             right, yours = (_centred(values.log(), axis) for values in (expected, got))
             factor = float((right * yours).sum() / (right * right).sum())
             if _sums(expected, axis) == (1.0, 1.0) and factor > 1e-3 and close(yours, factor * right, 1e-4):
-                times = f"{factor:.4g} times too large" if factor > 1 else f"{1 / factor:.4g} times too small"
-                return f"It is as if the scores were {times} before the softmax along {name}."
+                return Factor(factor, f"It is as if the scores were {{}} before the softmax along {name}.")
     return None
 
 

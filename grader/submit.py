@@ -13,8 +13,9 @@ from .course import Course, Module
 from .errors import BadRequest, GraderFault
 from .frozen import sha256
 from .grade import Options, grade, versions
-from .kit import STUBS
 from .opening import open_session
+from .pristine import STUBS
+from .progress import read_progress
 from .record import SubmissionRecord, write_bytes
 from .screen import screen
 from .unzip import shown
@@ -32,6 +33,7 @@ class HandIn:
     files: dict[str, str]  # name → source
     left_out: dict[str, str]  # name → why
     record: SubmissionRecord
+    hints: int | None  # taken in this module; None where the course does not ask
 
 
 def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool = False) -> HandIn:
@@ -41,10 +43,12 @@ def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool
         folder: where the student's files are.
         anyway: pack a file that cannot be imported, too.
     Raises:
-        BadRequest: there is no such file, it imports what is not handed in, or it cannot be imported.
+        BadRequest: there is no such file, it is the empty stub, it needs what is not handed in, or cannot be imported.
     """
     found, left_out = choose(course, module, folder)
     wrong = screen(found.files[f"{module.name}.py"], module).syntax_error
+    if _is_stub(course, f"{module.name}.py", found.files):
+        wrong = f"{module.name}.py is still the stub as it was shipped. Was your work saved, and in this folder?"
     if wrong and not anyway:
         raise BadRequest(NOTHING.format(wrong))
     for name, source in found.files.items():
@@ -64,9 +68,11 @@ def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool
             record = grade(session, again, again.digest, Options())
     if record.problem and not anyway:
         raise BadRequest(NOTHING.format(record.problem))
+    asked = course.feedback.hints == "reported"
+    hints = read_progress(course.root).module_hints(module) if asked else None
     place = out / f"{module.name}.zip"
-    write_bytes(place, zip_files(packed | {NOTE: _note(module, packed, record)}))
-    return HandIn(place, found.files, left_out, record)
+    write_bytes(place, zip_files(packed | {NOTE: _note(module, packed, record, hints)}))
+    return HandIn(place, found.files, left_out, record, hints)
 
 
 def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, dict[str, str]]:
@@ -81,8 +87,7 @@ def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, di
     left_out = dict(found[0].left_out)
     files = dict(found[0].files)
     for name in [name for name in files if name != f"{module.name}.py"]:
-        stub = course.root / STUBS / name
-        if stub.is_file() and stub.read_text(encoding="utf-8") == files[name]:
+        if _is_stub(course, name, files):
             left_out[name] = "it is still the stub as it was shipped"
             del files[name]
     if folder.is_dir():
@@ -91,6 +96,12 @@ def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, di
                 ours = place.stem in course.modules
                 left_out[place.name] = f"{module.name} does not build on it" if ours else "it is no file of the course"
     return Submission(found[0].name, files), left_out
+
+
+def _is_stub(course: Course, name: str, files: Mapping[str, str]) -> bool:
+    """Whether nothing was written into a file."""
+    stub = course.root / STUBS / name
+    return stub.is_file() and stub.read_text(encoding="utf-8") == files[name]
 
 
 def lost_imports(course: Course, source: str, folder: Path) -> list[tuple[int, str]]:
@@ -124,7 +135,7 @@ def _imported(node: ast.AST) -> list[str]:
     return []
 
 
-def _note(module: Module, packed: Mapping[str, bytes], record: SubmissionRecord) -> bytes:
+def _note(module: Module, packed: Mapping[str, bytes], record: SubmissionRecord, hints: int | None) -> bytes:
     """What was packed, with what, and what the public checks said; the same bytes for the same files."""
     said = {
         "schema": SCHEMA,
@@ -132,5 +143,6 @@ def _note(module: Module, packed: Mapping[str, bytes], record: SubmissionRecord)
         "files": {name: sha256(contents) for name, contents in packed.items()},
         "versions": versions(),
         "public_checks": {"score": record.score, "max_score": record.max_score, "status": record.status},
+        "hints": {"graded": False, **({} if hints is None else {"taken": hints})},
     }
     return (json.dumps(said, indent=1) + "\n").encode()

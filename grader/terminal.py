@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .timings import Step
 
 PRINTED_LINES = 8
+NOWHERE: Mapping[str, tuple[str, str]] = {}
 TOLD_IN_FULL = 3  # failing checks of a task whose cause is not known
 
 
@@ -102,8 +103,18 @@ def profile(steps: list["Step"], jobs: int) -> None:
         print(line, file=sys.stderr)
 
 
-def one_submission(record: SubmissionRecord, module: Module, as_json: bool, advice: Sequence["Advice"] = ()) -> None:
-    """A student's own verdicts: task by task, each failing check with its reason; then what to know of the file."""
+def one_submission(
+    record: SubmissionRecord,
+    module: Module,
+    as_json: bool,
+    advice: Sequence["Advice"] = (),
+    where: Mapping[str, tuple[str, str]] = NOWHERE,
+) -> None:
+    """A student's own verdicts: task by task, each failing check with its reason; then what to know of the file.
+
+    Args:
+        where: task → where to look, for those that are not right.
+    """
     if as_json:
         print(record.to_json(), end="")
         return
@@ -114,6 +125,8 @@ def one_submission(record: SubmissionRecord, module: Module, as_json: bool, advi
         checks = [check for check in record.checks if check.task == task.name]
         points = sum(check.points for check in checks)
         console.print(f"[bold]{task.number} {task.name}[/bold]  {points:g} of {task.points:g}")
+        if task.name in where:
+            console.print(f"  [cyan]{escape('  '.join(where[task.name]))}[/cyan]", soft_wrap=True)
         for one in (one for one in advice if one.task == task.name):
             _print(console, one.text, 2, "note:", "yellow")
         for line in _told(checks):
@@ -138,11 +151,13 @@ def handed_in(done: "HandIn", module: Module) -> None:
     for name, why in done.left_out.items():
         print(f"  left out: {one_line(name)}: {one_line(why)}")
     record = done.record
-    print(f"\nThe packed copy, checked in a clean place: {record.score:g} of {record.max_score:g} points", end="")
     wrong = list(dict.fromkeys(check.task for check in record.checks if check.status != "passed"))
-    print(f"; not right yet: {', '.join(wrong)}." if wrong else ".")
+    rest = f"; not right yet: {', '.join(wrong)}" if wrong else ""
+    tell(f"\nThe packed copy, checked in a clean place: {record.score:g} of {record.max_score:g} points{rest}.")
     if record.problem:
         print(plain(record.problem))
+    if done.hints is not None:
+        print(f"Hints taken, as your course asks to know: {done.hints}. They cost no points.")
     print()
     tell(
         f"Nothing was sent. Hand in {done.path} where your course collects it. Official grading runs the same checks "
@@ -173,6 +188,7 @@ def _told(checks: list[CheckRecord]) -> Iterator[tuple[str, int, str, str]]:
     if lost and lost[0].diagnosis:
         yield f"This is exactly the output of a known mistake: {lost[0].diagnosis.says}", 2, "", ""
     said: dict[str, bool] = {}  # evidence → whether its cause is known
+    printed = next((check for check in lost if check.printed.strip()), None)  # one example, or it buries the rest
     for check in lost:
         yield check.sentence, 2, check.status, "red"
         evidence = check.message.partition("\n(with ")[0]
@@ -184,7 +200,7 @@ def _told(checks: list[CheckRecord]) -> Iterator[tuple[str, int, str, str]]:
         else:
             said[evidence] = known
             yield check.message, 6, "", ""
-            if check.printed.strip():
+            if check is printed:
                 yield printed_by(check), 6, "", ""
     if sum(not (check.diagnosis or check.cause) for check in lost) > TOLD_IN_FULL:
         yield "What came in the others: --watch shows one task at a time, --json everything.", 2, "", "dim"
@@ -205,20 +221,24 @@ def printed_by(check: CheckRecord, most: int = PRINTED_LINES) -> str:
 
 def tell(text: str) -> None:
     """A line of ours, wrapped at words on a terminal."""
-    _print(Console(highlight=False), text)
+    _print(Console(highlight=False), text or "\n")
 
 
 def _print(console: Console, text: str, indent: int = 0, word: str = "", colour: str = "") -> None:
     """Text from a stranger, indented; wrapped on a terminal, one line a line elsewhere."""
     for line in plain(text).splitlines():
         first = f"{' ' * indent}{word}{'  ' * bool(word)}"
-        width = console.width if console.is_terminal else 10_000
-        rest = " " * (indent + (4 if word or not indent else 0))
-        wrapped = wrap(line, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [""]
+        wrapped = _wrapped(console, line, first, " " * (indent + (4 if word or not indent else 0)))
         start = f"[{colour}]{escape(first)}[/{colour}]" if colour else escape(first)
         console.print(start + escape(wrapped[0][len(first) :]), soft_wrap=True)
         for more in wrapped[1:]:
             console.print(escape(more), soft_wrap=True)
+
+
+def _wrapped(console: Console, line: str, first: str, rest: str) -> list[str]:
+    """A line of text in rows that fit a terminal; elsewhere one row."""
+    width = console.width if console.is_terminal else 10_000
+    return wrap(line, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [""]
 
 
 def kill_tables(proofs: list["Proof"], as_json: bool) -> None:
@@ -245,11 +265,14 @@ def doctor(findings: list["Finding"], as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
         return
-    width = max(len(finding.what) for finding in findings)
+    console = Console(highlight=False)
+    indent = max(len(finding.what) for finding in findings) + 6
     for finding in findings:
-        print(f"{'ok ' if finding.fine else 'fix'} {finding.what:<{width}}  {finding.found}")
-        if finding.advice:
-            print(f"    {'':<{width}}  {finding.advice}")
+        start = f"{'ok ' if finding.fine else 'fix'} {finding.what}"
+        found = (start.ljust(indent) + finding.found, *([" " * indent + finding.advice] if finding.advice else []))
+        for text in found:
+            for line in _wrapped(console, text, "", " " * indent):
+                console.print(escape(line), soft_wrap=True)
 
 
 def _line(record: SubmissionRecord) -> str:

@@ -16,6 +16,7 @@ HIDDEN_FATE = {
     "missing": "it raised NotImplementedError",
     "failed": "the result is wrong",
 }
+SIZES = re.compile(r"(\w+)=(\d+)(?=,|$)")  # in the arguments of a row: q_len=5, head_dim=12
 GRAVITY = ("crashed", "timeout", "error", "missing", "failed", "passed")  # of a row; the gravest names the check
 
 
@@ -66,5 +67,6 @@ def message(session: Session, worst: Verdict, related: bool = True) -> str:
         return f"Right for the sizes and values in your kit; with others (not shown) {fate}."
     if worst.status == "missing" and worst.outcome.raised and worst.outcome.raised.kind == "NotImplementedError":
         return "Not written yet."
-    text = explain(worst.mismatch, session.signatures[worst.row.task], related)
+    sizes = {name: int(size) for name, size in SIZES.findall(worst.row.arguments)}
+    text = explain(worst.mismatch, session.signatures[worst.row.task], related, sizes)
     return f"{text}\n(with {worst.row.arguments})" if worst.row.arguments and worst.status != "missing" else text

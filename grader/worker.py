@@ -28,6 +28,7 @@ from .outcome import MAX_TEXT, Outcome, Raised, encode, flatten
 from .rng import Mode, Rng
 from .watch import Watch
 
+FRAMES = 12  # of a traceback, the innermost ones
 GIVEN = "given_parts"
 
 
@@ -238,7 +239,8 @@ def _text(error: BaseException) -> str:
 def _trace(tb: TracebackType | None) -> str:
     """The student's own frames, outermost first: the last one is where to look."""
     frames = [frame for frame in traceback.extract_tb(tb) if frame.filename.startswith(f"{loading.PACKAGE}/")]
-    return "\n".join(f"{Path(f.filename).name}, line {f.lineno}, in {f.name}\n    {f.line}" for f in frames[-12:])
+    told = [f"{Path(f.filename).name}, line {f.lineno}, in {f.name}\n    {f.line}" for f in frames[-FRAMES:]]
+    return "\n".join([*dict.fromkeys(reversed(told))][::-1])  # where a function calls itself, once
 
 
 def ended_by_clock(status: int) -> int:

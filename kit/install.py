@@ -17,6 +17,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MANIFEST = "kit.json"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+PIP_LINES = 15
+NO_VENV = (
+    "On Debian and Ubuntu run `sudo apt install python3-venv` once, elsewhere look at the disk; then run this again."
+)
+NOT_INSTALLED = (
+    "install.py: not everything could be installed; the lines above are pip's last ones.\n"
+    "Mend what they name (network, disk space, a proxy) and run this again: it goes on from there."
+)
 
 
 def main():
@@ -36,25 +44,35 @@ def install(folder):
     """Make the virtual environment of a kit and install what it needs."""
     scripts = folder / ".venv" / "bin"
     python = scripts / "python"
-    if not python.exists():
-        venv.create(folder / ".venv", with_pip=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    print("Installing PyTorch and the grader (about 1 GB, once).", flush=True)
-    if sys.platform == "linux" and not Path("/proc/driver/nvidia/version").exists() and not has_torch(python):
+    if not python.exists() or not has(python, "pip"):
+        try:
+            venv.create(folder / ".venv", with_pip=True, clear=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            sys.exit(f"install.py: {folder / '.venv'} could not be made ({error}).\n{NO_VENV}")
+    print("Installing PyTorch and the grader (about 1 GB, once; a few minutes).", flush=True)
+    if sys.platform == "linux" and not Path("/proc/driver/nvidia/version").exists() and not has(python, "torch"):
         # without a GPU the default index would bring 5 GB of CUDA
-        quick = [*pip, "--retries", "0", "--timeout", "10", "-c", "constraints.txt", "--index-url", TORCH_CPU_INDEX]
-        subprocess.run([*quick, "torch"], cwd=folder, check=False, stderr=subprocess.DEVNULL)
-    done = subprocess.run([*pip, "-r", "requirements.txt"], cwd=folder, check=False)
-    if done.returncode:
-        sys.exit("pip could not install everything; its message is above. Run this again when that is solved.")
+        quick = ["--retries", "0", "--timeout", "10", "-c", "constraints.txt", "--index-url", TORCH_CPU_INDEX]
+        if why := pip(folder, python, *quick, "torch"):
+            print(f"No torch from {TORCH_CPU_INDEX} ({why[-1]}); going on with the default index.", flush=True)
     wheel = next((folder / "wheels").glob("*.whl"))
     again = ["--force-reinstall", "--no-deps", str(wheel)]  # an update may bear the same version
-    subprocess.run([*pip, *again], cwd=folder, check=True)
+    if why := pip(folder, python, "-r", "requirements.txt") or pip(folder, python, *again):
+        print("\n".join(why[-PIP_LINES:]), file=sys.stderr)
+        sys.exit(NOT_INSTALLED)
     print(f"Ready. Next: {os.path.relpath(scripts, Path.cwd())}{os.sep}grader check")
 
 
-def has_torch(python):
-    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+def pip(folder, python, *words):
+    """Run pip install; what it said if it failed, else nothing."""
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words]
+    done = subprocess.run(command, cwd=folder, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    return (lines or [f"pip ended with code {done.returncode}"]) if done.returncode else []
+
+
+def has(python, name):
+    look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is None)"
     return subprocess.run([str(python), "-c", look], check=False).returncode == 0
 
 

@@ -270,11 +270,13 @@ def tell(table: dict[str, dict[str, float]], world: World, say: Say) -> None:
     """The table, and what its rows are."""
     names = list(table)
     say("")
-    say(f"{'':36}" + "".join(f"{name:>16}" for name in names))
+    say(f"{'':32}" + "".join(f"{name:>15}" for name in names))
     for row in table["before"]:
-        say(f"{row:36}" + "".join(f"{table[name][row]:>16.1f}" for name in names))
-    say("Scores are from 0 to 100. known: texts about tasks that training told of. new: about tasks that it did not,")
-    say("so that the answer can only come from the text: a low number there means facts were learnt, and not reading.")
+        say(f"{row:32}" + "".join(f"{table[name][row]:>15.1f}" for name in names))
+    say(
+        "Scores are from 0 to 100. known: texts about tasks that training told of. new: about tasks that it did not, "
+        "so that the answer can only come from the text: a low number there means facts were learnt, and not reading."
+    )
 
 
 def side_by_side(world: World, base: nn.Module, tuned: nn.Module, say: Say) -> None:

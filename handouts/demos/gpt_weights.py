@@ -163,8 +163,10 @@ def train(gpt: types.ModuleType, text: Tensor, plan: Plan, say: Say) -> dict[str
         heads = plan.d_model // HEAD_DIM
         model = gpt.GPT(256, plan.context_length, plan.d_model, heads, plan.n_layers)
     gpt.init_weights(model, generator)
-    say(f"No weights of GPT-2 here, so a small model of bytes ({gpt.count_parameters(model):,} parameters) is trained")
-    say(f"once, on the text of Python's help() ({len(text):,} bytes), for {plan.steps} steps: a minute or two.")
+    say(
+        f"No weights of GPT-2 here, so a small model of bytes ({gpt.count_parameters(model):,} parameters) is trained "
+        f"once, on the text of Python's help() ({len(text):,} bytes), for {plan.steps} steps: a minute or two."
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.max_lr, betas=(0.9, 0.95), weight_decay=0.1)
     cut, start = len(text) * 9 // 10, time.perf_counter()
     for step in range(plan.steps):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from grader.advice import advise, hides, hiding, left_behind
+from grader.advice import advise, hides, hiding, left_behind, prints
 from grader.course import load_course
 
 
@@ -99,6 +99,24 @@ def test_setting_in_the_main_part_is_nobodys_business() -> None:
 
 def test_own_generator_is_no_global_setting() -> None:
     assert left_behind("import torch\ng = torch.Generator().manual_seed(1)\n", "a.py") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("def f(x):\n    print(x)\n    return x\n", "a.py prints (line 2). "),
+        ("print(1)\n\ndef f(x):\n    print(x); print(1)\n", "a.py prints (lines 1, 4). "),
+    ],
+)
+def test_print_left_in_the_code_is_told_with_its_line(source: str, text: str) -> None:
+    assert prints(source, "a.py") == [f"{text}It costs nothing; take it out before you hand in."]
+
+
+@pytest.mark.parametrize(
+    "source", ['if __name__ == "__main__":\n    print(1)\n', "x.print()\n", "def f(:", "printed = 1\n"]
+)
+def test_file_that_does_not_print_gets_no_remark(source: str) -> None:
+    assert prints(source, "a.py") == []
 
 
 def test_text_that_does_not_parse_gets_no_advice_here() -> None:

@@ -97,6 +97,17 @@ def test_notebook_under_the_name_of_the_module(own: Own) -> None:
     assert problem_of(own, read(own)) == problem
 
 
+def test_file_that_is_gone_is_told_with_the_stub_to_begin_from(own: Own) -> None:
+    stubs = own.course.root / "assignments" / "stubs"
+    stubs.mkdir(exist_ok=True)
+    (stubs / "attention.py").write_text("")
+    own.path.unlink()
+    with pytest.raises(
+        BadRequest, match=r"attention.py is not there. To begin anew: cp assignments/stubs/attention.py a"
+    ):
+        read(own)
+
+
 def test_notebook_in_place_of_the_module(own: Own) -> None:
     own.path.rename(own.path.with_suffix(".ipynb"))
     text = r"attention\.py is not there, but attention\.ipynb is: export the notebook as attention\.py\."
@@ -155,3 +166,28 @@ def test_what_a_student_prints_is_shown_for_public_rows(graded_source: Grade, re
     body = f"{SOFTMAX}    print('shape', tuple(x.shape))\n    return 2 * e\n"
     record = graded_source(softmax(reference, body))
     assert any(check.printed.startswith("shape (") for check in record.checks if check.task == "softmax")
+
+
+def test_two_mistakes_at_once_are_not_blamed_on_the_one_that_does_not_reach_there(
+    graded_source: Grade, reference: str
+) -> None:
+    """The sum over the wrong axis shows nowhere in attention, which sums over the last one."""
+    source = reference.replace("exps.sum(dim=dim, keepdim=True)", "exps.sum(dim=-1, keepdim=True)")
+    record = graded_source(source.replace("math.sqrt(q.shape[-1])", "q.shape[-1]"))
+    causes = {check.cause for check in record.checks if check.task == "scaled_dot_product_attention"}
+    assert causes - {None} == {"attention_weights"}
+
+
+def test_breakpoint_and_input_left_in_the_code(graded_source: Grade, reference: str) -> None:
+    for call, text in (
+        ("breakpoint()", "Nobody can type here: breakpoint() ends the check. "),
+        ("input()", "Nobody can type here: input() finds nothing. "),
+    ):
+        body = f"{SOFTMAX}    {call}\n    return e / e.sum(dim=dim, keepdim=True)\n"
+        assert text in messages(graded_source(softmax(reference, body)))
+
+
+def test_function_that_calls_itself_for_ever_is_shown_once(graded_source: Grade, reference: str) -> None:
+    text = graded_source(softmax(reference, "    return softmax(x, dim)\n")).checks[0].message
+    assert text.startswith("RecursionError: maximum recursion depth exceeded")
+    assert text.count("return softmax(x, dim)") == 1

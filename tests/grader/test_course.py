@@ -350,6 +350,21 @@ def test_collect_checks_finds_every_row_in_file_order(tmp_path: Path, monkeypatc
     assert found[0].function(None, None, 5) == 5
 
 
+def test_collect_checks_runs_no_conftest_of_a_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    folder = tmp_path / "tests" / "checks"
+    folder.mkdir(parents=True)
+    for place in (tmp_path, folder):
+        (place / "conftest.py").write_text("raise RuntimeError('it ran')\n")
+    path = folder / "check_beside_conftest_toy.py"
+    path.write_text(
+        "from grader import graded\n\n@graded('aim')\ndef check_aim(impl):\n    '''It aims.'''\n    return 1\n"
+    )
+    assert [check.row.name for check in collect_checks([path])] == ["check_aim"]
+    monkeypatch.delitem(sys.modules, "check_beside_conftest_toy", raising=False)
+
+
 def test_collect_checks_says_why_a_file_cannot_be_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

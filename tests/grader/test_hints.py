@@ -1,5 +1,6 @@
 """Hints: four levels chosen by the diagnosis, the relation and the handout where nobody has catalogued the mistake."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from grader import ask
 from grader.course import Course, Module, load_course
 from grader.handout import nearest, readable, section
-from grader.hints import LEVELS, Asked, hints, line_of, mistake
+from grader.hints import LEVELS, Asked, hints, line_of, mistake, where_to_look
 from grader.own_file import Own, default_path, keep, read
 from grader.progress import read_progress
 from grader.record import CheckRecord, Diagnosis, SubmissionRecord
@@ -57,8 +58,23 @@ def test_task_not_begun_is_told_where_to_begin(course: Course, attention: Module
 def test_failure_of_another_task_points_there(course: Course, attention: Module) -> None:
     blamed = replace(check("failed", "x"), cause="softmax")
     assert lines(course, attention, blamed)["place"] == (
-        "Look at softmax first: with the given softmax this task is right."
+        "Look at softmax first: it fails, and attention_weights builds on it. Then see what is left here."
     )
+
+
+def test_where_to_look_is_told_of_what_is_begun_and_not_right(course: Course, attention: Module) -> None:
+    checks = [
+        check("failed", "x"),
+        check("missing", "Not written yet.", task="softmax"),
+        check("passed", "", task="Linear"),
+    ]
+    record = SubmissionRecord("kim", "attention", 0, 100, "graded", 0, "cpu", [], {}, 0, checks)
+    path = course.root / "assignments" / "attention.py"
+    [(task, (file, handout))] = where_to_look(course, attention, record, path, path.read_text()).items()
+    assert task == "attention_weights"
+    assert re.fullmatch(r"assignments/attention\.py:\d+", file)
+    assert re.fullmatch(r"handouts/attention\.md:\d+", handout)
+    assert where_to_look(course, attention, record, path.parent, path.read_text())[task] == (file, handout)
 
 
 def test_right_task_offers_its_background(course: Course, attention: Module) -> None:
@@ -133,8 +149,8 @@ def test_each_call_gives_one_hint_more(own: Own) -> None:
         "1.4 attention_weights, hint 1 of 4: the concept",
         "1.4 attention_weights, hint 2 of 4: the place",
         "1.4 attention_weights, hint 3 of 4: the formula",
-        "1.4 attention_weights, hint 4 of 4: the nearly code",
-        "1.4 attention_weights, hint 4 of 4: the nearly code (the last one, again)",
+        "1.4 attention_weights, hint 4 of 4: nearly the code",
+        "1.4 attention_weights, hint 4 of 4: nearly the code (the last one, again)",
     ]
     assert shown[0][-1] == "Hints are counted in progress.txt, for you alone."
     taken = read_progress(own.course.root).hints

@@ -103,12 +103,12 @@ def test_save_see_next_in_a_terminal(terminal: Terminal, folder: Path) -> None:
     terminal.wait_for("0 of 8 tasks, 0 of 100 points")
     put(folder, "softmax", "wide - wide.amax(dim=dim, keepdim=True)", "wide")
     shown = terminal.wait_for("s after the save")
-    assert "A known mistake gives exactly this output: The maximum is not subtracted before" in shown
+    assert "This is exactly the output of a known mistake: The maximum is not subtracted" in shown
     assert "assignments/attention.py:16" in shown
     terminal.press("h")
     assert "Hint 1 of 4: the concept" in terminal.wait_for("More: handouts/attention.md")
     terminal.press("hhh")
-    terminal.wait_for("Hint 4 of 4: the nearly code")
+    terminal.wait_for("Hint 4 of 4: nearly the code")
     with (folder / "assignments" / "attention.py").open("a") as file:
         file.write("def half(\n")
     terminal.wait_for("does not parse yet: line ")

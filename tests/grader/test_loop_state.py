@@ -199,6 +199,13 @@ def test_hint_is_below_the_verdict(course: Course, state: State) -> None:
     assert rows[at + 1].startswith("  attention_weights(q, k, mask=None): softmax(q kᵀ / sqrt(head_dim))")
 
 
+def test_hint_says_that_the_course_asks_for_the_number(course: Course, state: State) -> None:
+    asks = replace(course, feedback=replace(course.feedback, hints="reported"))
+    shown = replace(state, shown="attention_weights", hint=3, hints=3)
+    assert "  Your course asks how many hints were taken." in screen(asks, shown, 80, 40)
+    assert "Your course asks" not in "\n".join(screen(course, shown, 80, 40))
+
+
 def test_hints_have_a_name_a_level(course: Course, state: State) -> None:
     path = Path(default_path(course, state.module))
     found = hints(Asked(course, state.module, "Linear", state.checks["Linear"], path, ""))

@@ -1,5 +1,7 @@
 """progress.txt: a line a fact, whatever a merge has made of it; and the map that is drawn from it."""
 
+import shutil
+import subprocess
 from datetime import date
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from grader.progress import note_hint, note_points, read_progress
 from grader.record import CheckRecord, SubmissionRecord
 from grader.status import as_text, current, survey
 
+ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "0123456789abcdef" * 4
 
 
@@ -65,6 +68,26 @@ def test_two_machines_merge_line_by_line(tmp_path: Path) -> None:
     assert "<<<" not in text
     assert text.count("\n") == 5
     assert read_progress(tmp_path).hints["attention.Linear", "-"].count == 1
+
+
+def test_git_merges_two_machines_with_what_the_kit_ships(tmp_path: Path, folder: Path) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+
+    git("init", "-q", "-b", "one")
+    shutil.copyfile(ROOT / "kit" / ".gitattributes", folder / ".gitattributes")
+    note_hint(folder, "attention.softmax", "", 1)
+    git("add", ".")
+    git("commit", "-qm", "start")
+    git("checkout", "-qb", "other")
+    note_hint(folder, "attention.softmax", "", 4)
+    git("commit", "-qam", "other")
+    git("checkout", "-q", "one")
+    note_hint(folder, "attention.softmax", "", 2)
+    git("commit", "-qam", "one")
+    git("merge", "-q", "other")
+    assert read_progress(folder).hints["attention.softmax", "-"].count == 4
 
 
 def test_hints_of_a_module_are_counted(tmp_path: Path, folder: Path) -> None:

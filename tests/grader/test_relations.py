@@ -244,3 +244,20 @@ def test_close_needs_the_same_shape() -> None:
     assert close(torch.zeros(2, 3), torch.full((2, 3), 0.5), 0.5)
     assert not close(torch.zeros(2, 3), torch.full((2, 3), 0.6), 0.5)
     assert not close(torch.zeros(2, 3), torch.zeros(3), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("got", "sizes", "text"),
+    [
+        (
+            X * 12**0.5,
+            {"head_dim": 12, "q_len": 5},
+            "Everything is 3.464 times too large. sqrt(head_dim) is 3.464 here.",
+        ),
+        (X / 7, {"k_len": 7, "d": 49}, "Everything is 7 times too small. k_len and sqrt(d) are 7 here."),
+        (X * 1.9, {"n_heads": 2}, "Everything is 1.9 times too large."),
+        (X * 1.0005, {"n_heads": 1}, "Everything is 1.001 times too large."),
+    ],
+)
+def test_factor_is_told_by_the_size_that_it_is(got: Tensor, sizes: dict[str, int], text: str) -> None:
+    assert relate(X, got, ALLOWED, AXES[-X.ndim :], sizes) == text

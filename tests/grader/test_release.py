@@ -54,7 +54,7 @@ def test_marks_of_the_templates_are_filled_in(files: Files) -> None:
     readme = files["README.md"].decode()
     assert "grader check attention" in readme
     assert "| 1 | Attention | `assignments/attention.py` | `handouts/attention.md` |" in readme
-    assert files["requirements.txt"].decode().splitlines()[1].endswith("-py3-none-any.whl")
+    assert files["requirements.txt"].decode().splitlines()[1].endswith("-py3-none-any.whl[demo]")
     for path in ("README.md", "requirements.txt", "AGENTS.md", "install.py"):
         assert "{{" not in files[path].decode()
 
@@ -71,7 +71,8 @@ def test_course_is_cut_to_the_modules_and_without_what_is_hidden(tmp_path: Path,
     (tmp_path / "course.toml").write_text(text, encoding="utf-8")
     cut = cut_course(tmp_path, [course.module("attention")])
     data = tomllib.loads(cut)
-    assert set(data) == {"title", "limits", "policy", "modules"}
+    assert set(data) == {"title", "limits", "feedback", "policy", "modules"}
+    assert data["feedback"]["hints"] == "free"
     assert set(data["modules"]) == {"attention"}
     assert "Ada Example" not in cut
     assert "later" not in cut
@@ -209,6 +210,19 @@ def test_release_writes_nothing_when_a_secret_is_planted(course: Course, tmp_pat
     with pytest.raises(BadRequest, match=r"This kit would give away: .*a private word of course.toml"):
         release(replace(course, private=("Build a language model",)), 1, tmp_path, lambda line: None, seeds=[0])
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_student_runs_needs_no_package_of_an_author() -> None:
+    """A release is proved beside every package of this environment, so only this sees an import that a kit lacks."""
+    commands = "ask, debug, demo, doctor, frozen, github, loop, opening, own_file, progress, status, submit"
+    code = (
+        "import sys\n"
+        "for name in ('latex2mathml', 'mdit_py_plugins', 'ziamath', 'libcst', 'matplotlib', 'datasets', 'xdist'):\n"
+        "    sys.modules[name] = None\n"
+        f"from grader import {commands}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_kit_s_own_tests_import_what_the_grader_has() -> None:

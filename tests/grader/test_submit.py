@@ -1,6 +1,7 @@
 """`grader submit` packs the right files, checks the packed copy, and leaves nothing out in silence."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from grader.archive import unzip_files
 from grader.collect import collect
 from grader.course import Course, Module, load_course
 from grader.errors import BadRequest
+from grader.progress import note_hint
 from grader.submit import choose, lost_imports, submit
 from grader.terminal import handed_in
 
@@ -46,6 +48,33 @@ def test_packed_copy_is_checked_and_its_hashes_are_recorded(
     assert "Nothing was sent." in said
 
 
+@pytest.mark.parametrize(
+    ("setting", "noted", "said"),
+    [
+        ("free", {"graded": False}, ""),
+        (
+            "reported",
+            {"graded": False, "taken": 5},
+            "Hints taken, as your course asks to know: 5. They cost no points.\n",
+        ),
+    ],
+)
+def test_hand_in_carries_the_hints_where_the_course_asks(
+    kit: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, noted: object, said: str
+) -> None:
+    own = shutil.copytree(kit, tmp_path / "kit")
+    text = (own / "course.toml").read_text(encoding="utf-8").replace('hints = "free"', f'hints = "{setting}"')
+    (own / "course.toml").write_text(text, encoding="utf-8")
+    note_hint(own, "attention.softmax", "softmax_no_max", 3)
+    note_hint(own, "attention.Linear", "", 2)
+    course = load_course(own)
+    done = submit(course, course.module("attention"), folder, tmp_path / "out")
+    assert json.loads(unzip_files(done.path.read_bytes())["submission.json"])["hints"] == noted
+    handed_in(done, course.module("attention"))
+    assert ("Hints taken" in (shown := capsys.readouterr().out)) == bool(said)
+    assert said in shown
+
+
 def test_file_that_does_not_parse_is_refused_but_can_be_packed(kit: Path, folder: Path, tmp_path: Path) -> None:
     course = load_course(kit)
     module = course.module("attention")
@@ -54,6 +83,17 @@ def test_file_that_does_not_parse_is_refused_but_can_be_packed(kit: Path, folder
         submit(course, module, folder, tmp_path)
     assert "With --anyway it is packed as it is." in str(caught.value)
     assert not (tmp_path / "attention.zip").exists()
+    assert submit(course, module, folder, tmp_path, anyway=True).path.is_file()
+
+
+def test_empty_stub_is_refused_but_can_be_packed(kit: Path, folder: Path, tmp_path: Path) -> None:
+    course = load_course(kit)
+    module = course.module("attention")
+    shutil.copyfile(kit / "assignments" / "stubs" / "attention.py", folder / "attention.py")
+    with pytest.raises(
+        BadRequest, match=r"Nothing was packed: attention.py is still the stub as it was shipped. Was your"
+    ):
+        submit(course, module, folder, tmp_path)
     assert submit(course, module, folder, tmp_path, anyway=True).path.is_file()
 
 

@@ -1,8 +1,16 @@
 """What a task's verdict looks like as lines: the evidence of a few checks, said once."""
 
 from dataclasses import replace
+from functools import partial
+from io import StringIO
 
-from grader.record import CheckRecord, Diagnosis
+import pytest
+from rich.console import Console
+
+from grader import terminal
+from grader.course import Module
+from grader.doctor import Finding
+from grader.record import CheckRecord, Diagnosis, SubmissionRecord
 from grader.terminal import task_lines
 
 
@@ -31,6 +39,47 @@ def test_the_evidence_of_a_known_mistake_is_given_once_and_that_of_another_too()
     lines = task_lines(checks)
     assert lines[0] == "  This is exactly the output of a known mistake: The maximum is not subtracted."
     assert [line.strip() for line in lines if "Sentence" not in line][1:] == ["NaN.", "Accepted."]
+
+
+def test_a_long_line_is_wrapped_at_words_on_a_terminal_and_an_empty_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = StringIO()
+    wide = partial(Console, file=screen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(terminal, "Console", wide)
+    for line in ("word " * 30, "", f"  {'row':<10}{7:>8.1f}"):
+        terminal.tell(line)
+    lines = screen.getvalue().split("\n")
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith("    word")
+    assert lines[2:] == ["", "  row            7.0", ""]
+
+
+def test_links_stand_below_the_task_that_is_not_right(attention: Module, capsys: pytest.CaptureFixture[str]) -> None:
+    checks = [failing(1, "Reason."), replace(failing(2, ""), task="Linear", status="passed", points=8)]
+    record = SubmissionRecord("kim", "attention", 8, 100, "graded", 0, "cpu", [], {}, 0, checks)
+    module = replace(attention, tasks={name: attention.tasks[name] for name in ("softmax", "Linear")})
+    terminal.one_submission(record, module, False, (), {"softmax": ("assignments/attention.py:3", "handouts/x.md:5")})
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "1.1 softmax  0 of 12",
+        "  assignments/attention.py:3  handouts/x.md:5",
+        "  failed  Sentence 1.",
+    ]
+
+
+def test_doctor_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = StringIO()
+    wide = partial(Console, file=screen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(terminal, "Console", wide)
+    terminal.doctor([Finding("isolation", "measured: level A, " * 8, False, "Mend it.")], as_json=False)
+    lines = screen.getvalue().split("\n")
+    assert lines[0].startswith("fix isolation  measured: level A,")
+    assert lines[1].startswith(" " * 15 + "measured")
+    assert lines[-2:] == [" " * 15 + "Mend it.", ""]
+    assert max(map(len, lines)) <= 80
+
+
+def test_what_was_printed_is_shown_once_a_task() -> None:
+    lines = task_lines([failing(i, f"Wrong {i}.", printed="shape (2, 3)\n") for i in range(3)])
+    assert [line for line in lines if "printed" in line] == ["      printed: shape (2, 3)"]
 
 
 def test_what_was_printed_is_cut() -> None:
