@@ -88,6 +88,8 @@ FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
     "memfd_secret": (447, 447),
     "landlock_create_ruleset": (444, 444),
 }
+OF_A_GPU = ("socket", "bind", "listen")  # its driver listens on an abstract unix socket, or it does not start
+SOCKET, AF_UNIX = FORBIDDEN["socket"], 1
 CLONE, CLONE3, KILL, TGKILL = (56, 220), (435, 435), (62, 129), (234, 131)
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000
@@ -103,22 +105,24 @@ def supported() -> bool:
     return MACHINE in AUDIT_ARCH
 
 
-def restrict() -> None:
+def restrict(gpu: bool = False) -> None:
     """Forbid the calls for this process and everything it starts; signals reach only the process itself.
 
+    Args:
+        gpu: leave what the driver of a GPU needs: unix sockets that nobody can connect to or be served by.
     Raises:
         OSError: the kernel refuses, or there is no table for this machine.
     """
     if not supported():
         raise OSError(0, f"no table of system calls for {MACHINE}")
-    program = assemble(MACHINE, os.getpid())
+    program = assemble(MACHINE, os.getpid(), gpu)
     code = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.create_string_buffer(fprog, len(fprog)), 0, 0)
 
 
-def assemble(machine: str, pid: int) -> bytes:
+def assemble(machine: str, pid: int, gpu: bool = False) -> bytes:
     """The filter as BPF instructions."""
     column = 0 if machine == "x86_64" else 1
     deny = ERRNO | errno.EPERM
@@ -130,18 +134,26 @@ def assemble(machine: str, pid: int) -> bytes:
     ]
     if machine == "x86_64":  # the x32 numbers are a second way to every call
         lines += [_line(AT_LEAST, X32_BIT, 0, 1), _line(RETURN, deny)]
-    for numbers in FORBIDDEN.values():
+    for name, numbers in FORBIDDEN.items():
         number = numbers[column]
-        if number is not None:
+        if number is not None and not (gpu and name in OF_A_GPU):
             lines += [_line(EQUAL, number, 0, 1), _line(RETURN, deny)]
+    if gpu:
+        lines += _only_to(SOCKET[column], AF_UNIX, deny)
     # glibc falls back from clone3, whose flags a filter cannot read, to clone, whose flags it can
     lines += [_line(EQUAL, CLONE3[column], 0, 1), _line(RETURN, ERRNO | errno.ENOSYS)]
     lines += [_line(EQUAL, CLONE[column], 0, 4), _line(LOAD, FIRST)]
     lines += [_line(ANY_BIT, CLONE_THREAD, 1, 0), _line(RETURN, deny), _line(RETURN, ALLOW)]
     for number in (KILL[column], TGKILL[column]):
-        lines += [_line(EQUAL, number, 0, 4), _line(LOAD, FIRST)]
-        lines += [_line(EQUAL, pid, 1, 0), _line(RETURN, deny), _line(RETURN, ALLOW)]
+        lines += _only_to(number, pid, deny)
     return b"".join([*lines, _line(RETURN, ALLOW)])
+
+
+def _only_to(number: int | None, first: int, deny: int) -> list[bytes]:
+    """Allow a call with this first argument alone."""
+    assert number is not None
+    found = [_line(EQUAL, number, 0, 4), _line(LOAD, FIRST)]
+    return [*found, _line(EQUAL, first, 1, 0), _line(RETURN, deny), _line(RETURN, ALLOW)]
 
 
 def _line(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
