@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from .session import Session
     from .source import Source
 
-GIVEN_UP_FOR_GPU: tuple[tuple[str, ...], ...] = (
+GIVEN_UP_FOR_GPU: tuple[tuple[str, ...], ...] = (  # what costs least comes first
     (),
-    (NAMESPACES,),
+    (NAMESPACES,),  # the other two keep level B; an ordinary user's driver may not get a /proc of its own inside
+    ("seccomp",),  # inside namespaces the rest is still level A
+    ("Landlock",),
+    ("seccomp", "Landlock"),
     (NAMESPACES, "seccomp"),
     (NAMESPACES, "seccomp", "Landlock"),
+    (NAMESPACES, "seccomp", "Landlock", "resource limits"),
     (NAMESPACES, "seccomp", "Landlock", "resource limits", "own user", "no capabilities"),
 )
 

@@ -299,7 +299,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *draws: Sequence[Outcome], loaded: Outc
         return Results(end, [list(left.pop(0)) if len(left) > 1 else list(left[0])])
 
     monkeypatch.setattr("grader.expected.run_job", run_job)
-    job = Job("toy", [{}], [], None, ["toy"], "cpu", Caps(1, 1, 1, 1, 1), [])
+    job = Job("toy", [{}], [], None, ["toy"], "cpu", "cpu", Caps(1, 1, 1, 1, 1), [])
     return expect(None, job, [ROW], seed=5)[ROW.name]  # type: ignore[arg-type]
 
 

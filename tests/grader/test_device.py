@@ -1,11 +1,13 @@
 """Where checks compute, and what is said where that is not possible. No test here needs a GPU."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from grader import device, gpu, opening, zygotes
+from grader import device, gpu, opening, sandbox, worker, zygotes
 from grader.collect import collect
 from grader.course import Course, load_course
 from grader.device import CPU, CUDA, SECOND, TF32
@@ -13,6 +15,7 @@ from grader.errors import BadRequest, GpuOutOfReach, GraderFault
 from grader.grade import Options, grade
 from grader.jobs import jobs_of
 from grader.opening import GIVEN_UP_FOR_GPU, open_session
+from grader.outcome import Outcome
 from grader.rng import Mode, Rng
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,25 +53,65 @@ def test_unknown_device_and_missing_gpu_are_one_line_each(monkeypatch: pytest.Mo
 
 
 def test_a_gpu_is_seen_by_its_device_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {"/dev/nvidia[0-9]*": ["/dev/nvidia0"], "/dev/nvidiactl": ["/dev/nvidiactl"]}
+    there = {
+        "/dev/nvidia[0-9]*": ["/dev/nvidia3"],  # a container was given the fourth of several
+        "/dev/nvidiactl": ["/dev/nvidiactl"],
+        "/dev/nvidia-uvm*": ["/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"],
+    }
     monkeypatch.setattr(device, "glob", lambda pattern: there.get(pattern, []))
     device.check_device(CUDA)
-    assert device.gpu_nodes() == ["/dev/nvidia0", "/dev/nvidiactl"]
+    assert device.gpu_nodes() == ["/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia3", "/dev/nvidiactl"]
     monkeypatch.setattr(device, "glob", lambda pattern: there.get(pattern, []) if "ctl" in pattern else [])
     assert device.gpu_nodes() == []  # the driver is there, no GPU is
+
+
+def test_a_driver_that_is_not_wholly_loaded_is_told_with_the_command_that_loads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"/dev/nvidia[0-9]*": ["/dev/nvidia0"], "/dev/nvidiactl": ["/dev/nvidiactl"]}
+    monkeypatch.setattr(device, "glob", lambda pattern: there.get(pattern, []))
+    with pytest.raises(BadRequest, match=r"there is no /dev/nvidia-uvm\)\. Run `nvidia-modprobe -u -c 0`"):
+        device.check_device(CUDA)
+    monkeypatch.setattr(device, "glob", lambda pattern: ["/dev/dxg"] if "dxg" in pattern else [])
+    device.check_device(CUDA)  # the GPU of Windows, seen from its Linux, has no such module
+
+
+def test_libraries_that_only_the_environment_names_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "glob", lambda pattern: [])
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/driver/lib64::lib")
+    assert device.gpu_files() == ["/opt/driver/lib64"]
+    assert zygotes._visible_gpus(CUDA)["LD_LIBRARY_PATH"] == "/opt/driver/lib64::lib"
+    assert "LD_LIBRARY_PATH" not in zygotes._visible_gpus(CPU)
 
 
 def test_a_cpu_run_hides_gpus_and_a_gpu_run_shows_the_chosen_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert zygotes._visible_gpus(CPU) == {"CUDA_VISIBLE_DEVICES": ""}
     assert zygotes._visible_gpus(CUDA)["CUDA_VISIBLE_DEVICES"] == "1"
+    assert zygotes._visible_gpus(CUDA)["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"  # else no fork could use the GPU
 
 
 def test_workers_share_the_memory_of_a_gpu_and_have_no_limit_of_their_own(course: Course) -> None:
     module = course.module("attention")
     caps = jobs_of(course, module, CUDA, gpu_workers=4).caps
-    assert (caps.gpu_share, caps.memory_mib) == (0.25, 0)
+    assert (caps.gpu_share, caps.memory_mib) == (0.18, 0)  # a fifth may run the known mistakes at the same time
+    assert jobs_of(course, module, CUDA).caps.gpu_share == 1
     assert jobs_of(course, module, CPU).caps.memory_mib == course.limits.memory_mib
+
+
+def test_time_limits_on_a_gpu_leave_room_for_the_first_use_of_its_kernels(course: Course) -> None:
+    caps = jobs_of(course, course.module("attention"), CUDA).caps
+    assert caps.check_cpu_seconds == 3 * course.limits.check_cpu_seconds
+    assert caps.check_wall_seconds == 3 * course.limits.check_wall_seconds
+    assert caps.submission_cpu_seconds == 3 * course.limits.submission_cpu_seconds
+
+
+def test_draws_are_compared_on_the_gpu_but_in_a_kit_whose_answers_were_drawn_on_a_cpu(
+    course: Course, tmp_path: Path
+) -> None:
+    jobs = jobs_of(course, course.module("attention"), CUDA)
+    assert jobs.draws_on == CUDA
+    assert replace(jobs, course=replace(course, root=tmp_path)).draws_on == CPU
 
 
 class FakeZygote:
@@ -109,12 +152,134 @@ def test_a_worker_without_a_gpu_says_why_it_cannot_open_one() -> None:
     assert gpu.start(CUDA, 1.0) != ""
 
 
-def test_only_an_error_of_an_open_gpu_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    illegal = RuntimeError("CUDA error: an illegal memory access was encountered")
-    assert not gpu.is_broken(illegal)
-    monkeypatch.setattr(gpu, "_is_open", lambda: True)
-    assert gpu.is_broken(illegal)
-    assert not gpu.is_broken(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this PyTorch is built with CUDA")
+def test_a_pytorch_without_cuda_is_told_before_layers_are_given_up(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "check_device", lambda device: None)
+    with (
+        pytest.raises(BadRequest, match=r"^--device cuda: PyTorch \S+ was built without CUDA\. Install it as "),
+        open_session(course, course.module("attention"), seed=0, device=CUDA),
+    ):
+        pass
+    gpu.check_build(SECOND)
+
+
+class FakeGpu:
+    """Stands for torch.cuda: open, with so many bytes in use, and an answer to synchronize."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.in_use, self.peak = error, 0, 0
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        if self.error:
+            raise self.error
+
+    def manual_seed_all(self, seed: int) -> None:
+        self.seed = seed
+
+    def reset_peak_memory_stats(self) -> None:
+        self.peak = self.in_use
+
+    def memory_allocated(self) -> int:
+        return self.in_use
+
+    def max_memory_allocated(self) -> int:
+        return self.peak
+
+
+ILLEGAL = RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_gpu_is_broken_when_it_answers_no_more_whatever_was_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not gpu.is_broken()  # none is open
+    monkeypatch.setattr(torch, "cuda", FakeGpu())
+    assert not gpu.is_broken()
+    monkeypatch.setattr(torch, "cuda", FakeGpu(ILLEGAL))
+    assert gpu.is_broken()
+
+
+def ended_with(call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> Outcome | int:
+    """The outcome of a call in a worker, or the exit code of the worker."""
+
+    def stop(code: int) -> None:
+        raise Ended(code)
+
+    monkeypatch.setattr(worker.os, "_exit", stop)
+    try:
+        return worker.attempt(call, sandbox.Printed(1))
+    except Ended as ended:
+        return int(str(ended))
+
+
+class Ended(BaseException):
+    """In place of the end of the process."""
+
+
+def raises(error: Exception) -> Callable[[], object]:
+    def call() -> object:
+        raise error
+
+    return call
+
+
+def test_an_error_of_the_gpu_behind_another_exception_ends_the_worker_in_its_own_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "cuda", FakeGpu(ILLEGAL))
+    assert ended_with(lambda: 1, monkeypatch) == gpu.BROKEN  # it shows when the worker waits for the GPU
+    assert ended_with(raises(ValueError("a shape")), monkeypatch) == gpu.BROKEN
+
+
+def test_a_message_that_speaks_of_cuda_does_not_end_a_worker_whose_gpu_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "cuda", FakeGpu())
+    found = ended_with(raises(RuntimeError("CUDA error: invalid configuration argument")), monkeypatch)
+    assert isinstance(found, Outcome)
+    assert (found.ended, found.raised.kind if found.raised else "") == ("raised", "RuntimeError")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["torch's allocator", "the driver", "cuBLAS"],
+)
+def test_a_full_gpu_is_out_of_memory_whoever_says_so(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "cuda", FakeGpu())
+    found = ended_with(raises(error), monkeypatch)
+    assert isinstance(found, Outcome)
+    assert (found.ended, found.why) == ("crashed", "it ran out of memory")
+
+
+def test_peak_memory_is_what_a_run_took_beyond_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeGpu()
+    fake.in_use = 32 << 20  # cuBLAS keeps a workspace
+    monkeypatch.setattr(torch, "cuda", fake)
+
+    def takes_five_mib() -> int:
+        fake.peak = fake.in_use + (5 << 20)
+        return 1
+
+    found = ended_with(takes_five_mib, monkeypatch)
+    assert isinstance(found, Outcome)
+    assert found.gpu_bytes == 5 << 20
+
+
+def test_a_submission_that_switches_tf32_on_is_graded_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    for switch in ("high", "medium"):
+        torch.set_float32_matmul_precision(switch)
+        gpu.set_precision(CUDA)
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.allow_tf32
+    gpu.set_precision(TF32)
+    assert torch.backends.cuda.matmul.allow_tf32
+    gpu.set_precision(CPU)
 
 
 def test_tf32_moves_inputs_by_its_own_rounding_step() -> None:
