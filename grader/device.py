@@ -47,6 +47,20 @@ def is_gpu(device: str) -> bool:
     return PLACES[device] == "cuda"
 
 
+def place_of(device: str, second: bool | None, draws: bool, draws_on: str) -> str:
+    """Where a check computes, by what it is marked for (checks.py).
+
+    Args:
+        device: where the checks are to run.
+        draws_on: where those run that compare what a GPU drew.
+    """
+    if draws and is_gpu(device):
+        return draws_on
+    if second is not None and not is_gpu(device):
+        return SECOND if second else CPU
+    return device
+
+
 def gpu_nodes() -> list[str]:
     """The device files that a process needs to compute on the GPU; none on a machine without one."""
     if not any(glob(pattern) for pattern in GPUS):

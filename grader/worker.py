@@ -22,9 +22,8 @@ import numpy as np
 import torch
 
 from . import canary, gpu, loading, sandbox, second_device, wire
-from .checks import Grading
-from .collecting import Collected, names_of
-from .device import CPU, SECOND, TF32, is_gpu
+from .collecting import Collected, RowId, names_of
+from .device import CPU, SECOND, TF32, is_gpu, place_of
 from .outcome import MAX_TEXT, Outcome, Raised, encode, flatten
 from .rng import Mode, Rng
 from .watch import Watch
@@ -108,7 +107,7 @@ def run_all(
             elif check.row.task not in own:
                 yield Outcome("raised", raised=Raised("MissingTask", [], f"{check.row.task} is not defined"))
             else:
-                device = _device(job, check, wide)
+                device = _device(job, check.row, wide)
                 rng = Rng(run.seed, Mode(wide, moved), device, tf32=job.device == TF32)
                 gpu.set_precision(job.device)
                 with (
@@ -121,17 +120,10 @@ def run_all(
         yield Outcome("values", dict(flatten([f"{call.line} {call.name}" for call in sorted(watch.calls)])))
 
 
-def _device(job: Job, check: Collected, wide: bool) -> str:
+def _device(job: Job, row: RowId, wide: bool) -> str:
     """Where a run computes. The truth is computed on the CPU, but for draws, which differ from device to device."""
-    marks: Grading = check.function.graded  # type: ignore[attr-defined]
-    if marks.draws and is_gpu(job.device):
-        return job.draws_on
-    if wide:
-        return CPU
-    second = marks.second_device
-    if job.device in (CPU, SECOND) and second is not None:
-        return SECOND if second else CPU
-    return job.device
+    place = place_of(job.device, row.second_device, row.draws, job.draws_on)
+    return CPU if wide and not (row.draws and is_gpu(place)) else place
 
 
 def run_row(impl: ModuleType, check: Collected, rng: Rng, scratch: Path | None, printed: sandbox.Printed) -> Outcome:

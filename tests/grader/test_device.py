@@ -31,6 +31,8 @@ def test_right_implementations_are_right_on_another_device(course: Course, modul
         record = grade(session, submission, "", Options(ban=False, device=SECOND))
     assert [check.name for check in record.checks if check.status != "passed"] == []
     assert record.device == SECOND
+    assert {check.device for check in record.checks} <= {SECOND, CPU}
+    assert bool(record.ran_elsewhere()) == (CPU in {check.device for check in record.checks})
 
 
 def test_a_mask_left_on_the_cpu_is_told_on_a_machine_without_a_gpu(graded_source: object, reference: str) -> None:
@@ -97,6 +99,23 @@ def test_workers_share_the_memory_of_a_gpu_and_have_no_limit_of_their_own(course
     assert (caps.gpu_share, caps.memory_mib) == (0.18, 0)  # a fifth may run the known mistakes at the same time
     assert jobs_of(course, module, CUDA).caps.gpu_share == 1
     assert jobs_of(course, module, CPU).caps.memory_mib == course.limits.memory_mib
+
+
+@pytest.mark.parametrize(
+    ("asked", "second", "draws", "place"),
+    [
+        (CPU, None, False, CPU),
+        (CPU, True, False, SECOND),
+        (CPU, False, True, CPU),
+        (SECOND, None, False, SECOND),
+        (SECOND, False, False, CPU),
+        (CUDA, False, False, CUDA),
+        (CUDA, True, False, CUDA),
+        (CUDA, None, True, "where it is drawn"),
+    ],
+)
+def test_a_check_runs_where_its_marks_allow(asked: str, second: bool | None, draws: bool, place: str) -> None:
+    assert device.place_of(asked, second, draws, "where it is drawn") == place
 
 
 def test_time_limits_on_a_gpu_leave_room_for_the_first_use_of_its_kernels(course: Course) -> None:
