@@ -10,6 +10,7 @@ import torch
 from grader import device, gpu, opening, sandbox, worker, zygotes
 from grader.collect import collect
 from grader.course import Course, load_course
+from grader.demo import run_demo
 from grader.device import CPU, CUDA, SECOND, TF32
 from grader.errors import BadRequest, GpuOutOfReach, GraderFault
 from grader.grade import Options, grade
@@ -182,6 +183,18 @@ def test_a_pytorch_without_cuda_is_told_before_layers_are_given_up(
     ):
         pass
     gpu.check_build(SECOND)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="looks at a machine without a GPU")
+def test_a_demo_that_cannot_open_the_gpu_says_why_in_one_line(
+    course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    week = course.module("training")
+    with pytest.raises(BadRequest, match=r"^--device cuda: PyTorch \S+ was built without CUDA"):
+        run_demo(course, week, ROOT / "reference", tmp_path, print, device=CUDA)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with pytest.raises(BadRequest, match=r"^--device cuda: PyTorch cannot use the GPU: .+\. Use --device cpu\.$"):
+        run_demo(course, week, ROOT / "reference", tmp_path, print, device=CUDA)
 
 
 class FakeGpu:
