@@ -246,6 +246,21 @@ def test_task_that_is_not_there_is_no_expected_exception() -> None:
 # --- the same output twice ---
 
 
+def test_same_output_takes_two_devices_in_one_operation_for_one_mistake_whatever_the_operation() -> None:
+    device = "to be on the same device, but"
+    one, other, another = (
+        Outcome("raised", raised=Raised("RuntimeError", ["RuntimeError"], message))
+        for message in (
+            f"Expected all tensors {device} got mat2 is on cpu",
+            f"expected self and mask {device} got",
+            "No",
+        )
+    )
+    judge = Expected(ROW, 0, values(X), {})
+    assert same_output(one, other, judge)
+    assert not same_output(one, another, judge)
+
+
 def test_same_output_allows_the_rounding_of_both() -> None:
     judge = expected(X, estimate=0.0, floor=half_epsilon(TensorLeaf(X, "cpu")) * 6)
     wrong = values(3 * X)

@@ -9,14 +9,17 @@ import torch
 
 from grader import device, gpu, opening, sandbox, worker, zygotes
 from grader.collect import collect
+from grader.collecting import RowId
 from grader.course import Course, load_course
 from grader.demo import run_demo
 from grader.device import CPU, CUDA, SECOND, TF32
 from grader.errors import BadRequest, GpuOutOfReach, GraderFault
+from grader.expected import Expected, Truth, _expected
+from grader.frozen import _elsewhere
 from grader.grade import Options, grade
 from grader.jobs import jobs_of
 from grader.opening import GIVEN_UP_FOR_GPU, open_session
-from grader.outcome import Outcome
+from grader.outcome import Outcome, TensorLeaf
 from grader.rng import Mode, Rng
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -314,6 +317,23 @@ def test_a_submission_that_switches_tf32_on_is_graded_without(monkeypatch: pytes
     gpu.set_precision(CPU)
 
 
+def test_a_kit_allows_more_on_a_gpu_and_expects_results_where_the_inputs_are() -> None:
+    leaves = {
+        "follows": TensorLeaf(torch.ones(2), SECOND),
+        "any": TensorLeaf(torch.ones(2), CPU),
+        "half": TensorLeaf(torch.ones(2, dtype=torch.bfloat16), CPU),
+    }
+    truths = {path: Truth(leaf.values.double(), 1e-7, 6e-8) for path, leaf in leaves.items()}
+    row = RowId("check_toy[1]", "check_toy", "toy", 1, False, "Toy.", "", "")
+    frozen = Expected(row, 1, Outcome("values", dict(leaves)), truths)
+    allowed = {CUDA: {"any": 4, "half": 4}, TF32: {"any": 4 * 2.0**13, "half": 4}, SECOND: {"any": 1, "half": 1}}
+    for place, factors in allowed.items():
+        found = _elsewhere(frozen, place)
+        assert {path: found.truths[path].estimate / 1e-7 for path in factors} == pytest.approx(factors)
+        where = {path: leaf.device for path, leaf in found.native.leaves.items() if isinstance(leaf, TensorLeaf)}
+        assert where == {"follows": SECOND if place == SECOND else "cuda", "any": "", "half": ""}
+
+
 def test_tf32_moves_inputs_by_its_own_rounding_step() -> None:
     still = Rng(3, Mode(wide=True)).randn(200)
     for tf32, step in ((False, 2.0**-23), (True, 2.0**-10)):
@@ -326,6 +346,12 @@ def test_a_generator_draws_where_the_inputs_are() -> None:
     assert Rng(1).generator(5).device.type == "cpu"
     assert Rng(1, device=SECOND).generator(5).device.type == "cpu"  # there the CPU draws
     assert Rng(1).generator(5).initial_seed() == 5
+
+
+def test_a_reference_that_ends_at_its_first_run_is_named() -> None:
+    row = RowId("check_toy[1]", "check_toy", "toy", 1, False, "Toy.", "", "")
+    with pytest.raises(GraderFault, match=r"check_toy\[1\]: the reference itself did not give a result: the GPU"):
+        _expected(row, 1, [Outcome("crashed", why="the GPU stopped it with an error")])
 
 
 def test_every_device_has_a_place_of_torch() -> None:

@@ -11,7 +11,7 @@ from grader.checks import gradients
 from grader.collecting import RowId
 from grader.compare import Mismatch, compare
 from grader.expected import Expected, Truth, as_floats
-from grader.explain import PICTURE_SIDE, explain, picture
+from grader.explain import BY_HAND, DRAWN_ELSEWHERE, LEFT_BEHIND, PICTURE_SIDE, TO_NUMPY, explain, picture
 from grader.outcome import Container, Outcome, Raised, TensorLeaf, flatten
 from grader.record import Picture
 from grader.rng import Rng
@@ -66,6 +66,20 @@ def test_exception_is_shown_with_the_students_own_lines() -> None:
     trace = "attention.py, line 7, in softmax\n    return x / y"
     assert says(X, raised("TypeError", "no y", trace=trace)) == f"TypeError: no y\n{trace}"
     assert says(X, raised("TypeError", "no y")) == "TypeError: no y"
+
+
+@pytest.mark.parametrize(
+    ("message", "meaning"),
+    [
+        ("Expected all tensors to be on the same device, but got mat2 is on cpu, different from cuda:0", LEFT_BEHIND),
+        ("indices should be either on cpu or on the same device as the indexed tensor (cpu)", LEFT_BEHIND),
+        ("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first", TO_NUMPY),
+        ("Expected a 'cuda' device type for generator but found 'cpu'", DRAWN_ELSEWHERE),
+        ("No CUDA GPUs are available", BY_HAND),
+    ],
+)
+def test_what_torch_says_of_two_devices_is_followed_by_what_to_do(message: str, meaning: str) -> None:
+    assert says(X, raised("RuntimeError", message)) == f"RuntimeError: {message}\n{meaning}"
 
 
 def test_missing_task_is_told_in_one_sentence() -> None:
