@@ -14,7 +14,7 @@ from grader.course import Course, load_course
 from grader.demo import run_demo
 from grader.device import CPU, CUDA, SECOND, TF32
 from grader.errors import BadRequest, GpuOutOfReach, GraderFault
-from grader.expected import Expected, Truth, _expected
+from grader.expected import Expected, Truth
 from grader.frozen import _elsewhere
 from grader.grade import Options, grade
 from grader.jobs import jobs_of
@@ -346,12 +346,6 @@ def test_a_generator_draws_where_the_inputs_are() -> None:
     assert Rng(1).generator(5).device.type == "cpu"
     assert Rng(1, device=SECOND).generator(5).device.type == "cpu"  # there the CPU draws
     assert Rng(1).generator(5).initial_seed() == 5
-
-
-def test_a_reference_that_ends_at_its_first_run_is_named() -> None:
-    row = RowId("check_toy[1]", "check_toy", "toy", 1, False, "Toy.", "", "")
-    with pytest.raises(GraderFault, match=r"check_toy\[1\]: the reference itself did not give a result: the GPU"):
-        _expected(row, 1, [Outcome("crashed", why="the GPU stopped it with an error")])
 
 
 def test_every_device_has_a_place_of_torch() -> None:
