@@ -1,6 +1,6 @@
 """Where checks compute, and what is said where that is not possible. No test here needs a GPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,22 +151,51 @@ class FakeZygote:
         self.closed = True
 
 
-def test_layers_are_given_up_one_by_one_until_a_worker_reaches_the_gpu(course: Course) -> None:
+REFUSED = GpuOutOfReach("no such device")
+
+
+def probed(course: Course, *errors: Exception | None) -> tuple[list[FakeZygote], FakeZygote | Exception]:
+    """What is started in turn where a worker with each of GIVEN_UP_FOR_GPU left out ends so, and what is used."""
+    started = [FakeZygote(errors[0])]
+
+    def start(skip: Sequence[str]) -> list[FakeZygote]:
+        started.append(FakeZygote(errors[GIVEN_UP_FOR_GPU.index(tuple(skip))]))
+        return started[-1:]
+
     caps = jobs_of(course, course.module("attention"), CUDA).caps
-    started = [[FakeZygote(GpuOutOfReach("no such device"))], [FakeZygote(None)], [FakeZygote(None)]]
-    assert opening._probed(iter(started), caps) is started[1]  # type: ignore[arg-type, comparison-overlap]
-    assert [zygote.closed for [zygote] in started] == [True, False, False]
-    never = [[FakeZygote(GpuOutOfReach("the driver is too old"))] for _ in GIVEN_UP_FOR_GPU]
-    with pytest.raises(BadRequest, match=r"^No worker can open the GPU: the driver is too old\. Use --device cpu\.$"):
-        opening._probed(iter(never), caps)  # type: ignore[arg-type]
-    assert all(zygote.closed for [zygote] in never)
+    try:
+        [used] = opening._probed(started[:1], start, GIVEN_UP_FOR_GPU, caps)  # type: ignore[arg-type]
+    except (BadRequest, GraderFault) as error:
+        return started, error
+    return started, used  # type: ignore[return-value]
+
+
+def test_layers_are_given_up_one_by_one_until_a_worker_reaches_the_gpu(course: Course) -> None:
+    all_ = len(GIVEN_UP_FOR_GPU)
+    started, used = probed(course, *[None] * all_)
+    assert started == [used]
+    started, used = probed(course, REFUSED, REFUSED, *[None] * (all_ - 2))
+    assert used is started[-1]
+    assert len(started) == 4  # with all layers, with none, without the first, without the second
+    assert [zygote.closed for zygote in started] == [True, True, True, False]
+    started, used = probed(course, *[REFUSED] * (all_ - 1), None)
+    assert used is started[1]
+    assert [zygote.closed for zygote in started] == [zygote is not used for zygote in started]
+
+
+def test_a_gpu_that_is_out_of_reach_without_any_layer_is_told_at_once(course: Course) -> None:
+    started, error = probed(course, *[GpuOutOfReach("the driver is too old")] * len(GIVEN_UP_FOR_GPU))
+    assert str(error) == "No worker can open the GPU: the driver is too old. Use --device cpu."
+    assert [zygote.closed for zygote in started] == [True, True]
 
 
 def test_another_fault_closes_the_zygotes_and_is_told_as_it_is(course: Course) -> None:
-    broken = FakeZygote(GraderFault("it ended"))
-    with pytest.raises(GraderFault, match="it ended"):
-        opening._probed(iter([[broken]]), jobs_of(course, course.module("attention"), CPU).caps)  # type: ignore[arg-type]
-    assert broken.closed
+    started, error = probed(course, GraderFault("it ended"), *[None] * (len(GIVEN_UP_FOR_GPU) - 1))
+    assert str(error) == "it ended"
+    assert [zygote.closed for zygote in started] == [True]
+    started, error = probed(course, REFUSED, GraderFault("it ended"), *[None] * (len(GIVEN_UP_FOR_GPU) - 2))
+    assert str(error) == "it ended"
+    assert all(zygote.closed for zygote in started)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="looks at a machine without a GPU")
