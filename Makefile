@@ -22,10 +22,10 @@ grade: $(READY)  ## grade the sample class into results/ and say where the page 
 	@$(BIN)/grader grade attention tests/submissions/attention -o $(RESULTS)
 
 test: $(READY)  ## run the tests; they grade the reference too
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow" tests/grader tests/reference
+	@$(BIN)/python -m pytest -q -rs -n auto --dist loadfile -m "not slow" tests/grader tests/reference
 
 test-all: $(READY)  ## run the tests, the slow ones too, and the checks as pytest runs them
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile
+	@$(BIN)/python -m pytest -q -rs -n auto --dist loadfile
 
 lint: $(READY)  ## format, style, types, stubs up to date, every mutant applies
 	@$(BIN)/ruff format --check .

@@ -24,10 +24,16 @@ class Grading:
     rows: tuple[Row, ...]
     pins: str
     second_device: bool | None
+    draws: bool
 
 
 def graded(
-    task: str, weight: float = 1, rows: Sequence[Row] = ({},), pins: str = "", second_device: bool | None = None
+    task: str,
+    weight: float = 1,
+    rows: Sequence[Row] = ({},),
+    pins: str = "",
+    second_device: bool | None = None,
+    draws: bool = False,
 ) -> Callable[[Function], Function]:
     """Mark a function as a check of one task.
 
@@ -40,10 +46,12 @@ def graded(
             another check does not.
         second_device: True runs it, where there is no GPU, on a device whose tensors do not mix with the CPU's, so that
             a tensor left behind shows; False keeps it off that device, which knows no autocast and cannot be saved.
+        draws: it compares values that depend on what rng.generator gives: a GPU's numbers are not those of a CPU, so
+            there the truth is computed on the GPU too.
     """
 
     def mark(function: Function) -> Function:
-        function.graded = Grading(task, weight, tuple(rows), pins, second_device)  # type: ignore[attr-defined]
+        function.graded = Grading(task, weight, tuple(rows), pins, second_device, draws)  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -27,6 +27,8 @@ class RowId:
     sentence: str
     pins: str
     arguments: str  # shape=[2, 3], dim=0
+    second_device: bool | None = None
+    draws: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def row_id(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
         sentence=sentence[0] if sentence else function.__name__,
         pins=grading.pins,
         arguments=", ".join(f"{name}={value!r}" for name, value in arguments.items()),
+        second_device=grading.second_device,
+        draws=grading.draws,
     )
 
 

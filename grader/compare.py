@@ -30,6 +30,7 @@ class Mismatch:
     sides: Sides | None = None
 
 
+ONE_DEVICE = "to be on the same device"  # in what torch says of an operation with inputs on two
 KINDS = (
     "ended",
     "raised",
@@ -136,8 +137,8 @@ def same_output(one: Outcome, other: Outcome, expected: Expected) -> bool:
 
 
 def _gist(raised: Raised) -> str:
-    """The message, of two devices in one operation without the name of the operation."""
-    return raised.message.partition(" (when checking argument")[0]
+    """The message; of two devices in one operation what torch always says, whichever the operation was."""
+    return ONE_DEVICE if ONE_DEVICE in raised.message else raised.message
 
 
 def scale_of(outcome: Outcome) -> float:

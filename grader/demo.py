@@ -63,8 +63,10 @@ def _checked(course: Course, module: Module, folder: Path) -> tuple[str, str]:
 
 
 def _run(course: Course, module: Module, files: Mapping[str, str], out: Path, say: Say, device: str) -> list[Path]:
-    if device != CPU and module.name not in ON_A_GPU:
-        raise BadRequest(f"The demo of {module.name} runs on the CPU; --device is for {' and '.join(ON_A_GPU)}.")
+    if device != CPU:
+        if module.name not in ON_A_GPU:
+            raise BadRequest(f"The demo of {module.name} runs on the CPU; --device is for {' and '.join(ON_A_GPU)}.")
+        _open(device)
     script = course.root / "handouts" / "demos" / f"{module.name}.py"
     if not script.is_file():
         raise BadRequest(f"There is no demo for {module.name}: {script} does not exist.")
@@ -86,6 +88,19 @@ def _run(course: Course, module: Module, files: Mapping[str, str], out: Path, sa
     finally:
         loading.forget()
     return pictures
+
+
+def _open(device: str) -> None:
+    """Open the GPU in this process.
+
+    Raises:
+        BadRequest: it cannot be opened.
+    """
+    from . import gpu
+
+    gpu.check_build(device)
+    if why := gpu.start(device, share=1.0):
+        raise BadRequest(f"--device {device}: PyTorch cannot use the GPU: {why}. Use --device cpu.")
 
 
 @contextmanager

@@ -76,10 +76,10 @@ def expect(zygote: Zygote, reference: Job, rows: Sequence[RowId], seed: int) -> 
 
 
 def _expected(row: RowId, seed: int, outcomes: list[Outcome]) -> Expected | None:
-    native, wide, *moved = outcomes
     for outcome in outcomes:
         if outcome.ended in ("timeout", "crashed"):
             raise GraderFault(f"{row.name}: the reference itself did not give a result: {outcome.why}")
+    native, wide, *moved = outcomes
     if native.raised and not _refuses(native.raised):
         raise GraderFault(f"{row.name}: the reference itself raises {native.raised.kind}: {native.raised.message}")
     if native.ended != wide.ended or native.leaves.keys() != wide.leaves.keys():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .axes import Signature, axis_names
-from .compare import Mismatch
+from .compare import ONE_DEVICE, Mismatch
 from .device import PLACES, SECOND
 from .expected import as_floats
 from .listing import tell
@@ -22,11 +22,16 @@ LEFT_BEHIND = (
     "One tensor is where the inputs are, another was left on the CPU. Make new tensors with device=x.device, and "
     "register with the module (nn.Parameter, register_buffer) what has to move with it."
 )
+TO_NUMPY = "numpy reads the CPU's memory only: stay with torch's functions, which work where the tensor is."
+DRAWN_ELSEWHERE = "A generator draws on its own device: make what is drawn there, device=generator.device."
 BY_HAND = 'A device is named by hand (.cuda(), device="cuda") that may not be there: use that of the inputs, x.device.'
 TOLD_OF = {  # words of torch's messages → what they mean for a student
     "used in an in-place operation": IN_PLACE,
     "modified by an inplace operation": IN_PLACE,
-    "to be on the same device": LEFT_BEHIND,
+    ONE_DEVICE: LEFT_BEHIND,
+    "on the same device as the indexed tensor": LEFT_BEHIND,
+    "device type tensor to numpy": TO_NUMPY,
+    "device type for generator": DRAWN_ELSEWHERE,
     "not compiled with CUDA": BY_HAND,
     "no NVIDIA driver": BY_HAND,
     "No CUDA GPUs": BY_HAND,

@@ -20,9 +20,9 @@ from torch import Tensor
 from .axes import Signature
 from .collecting import RowId
 from .course import Course, Module
-from .device import CPU, is_gpu
+from .device import CPU, PLACES, SECOND, TF32, TF32_EPSILON, is_gpu
 from .errors import BadRequest
-from .expected import Expected, Truth
+from .expected import Expected, Truth, half_epsilon
 from .fingerprint import SUMS, Fingerprint
 from .mutants import Mutant
 from .outcome import Leaf, Outcome, Raised, TensorLeaf, from_plain
@@ -82,7 +82,8 @@ def _masked(data: bytes, key: str) -> bytes:
 def read_frozen(course: Course, module: Module, rows: Sequence[RowId], seed: int, device: str = CPU) -> Frozen:
     """The frozen truth of a module for one of its seeds.
 
-    It was computed on a CPU. For another device the tolerance is wider and the device of a result is not compared.
+    It was computed on a CPU. For another device the tolerance is wider, and the device of a result is compared only
+    where it was seen to follow that of the inputs.
 
     Raises:
         BadRequest: a file is missing, damaged or of another version, the check files are not those it was made with,
@@ -102,13 +103,25 @@ def read_frozen(course: Course, module: Module, rows: Sequence[RowId], seed: int
 
 
 def _elsewhere(expected: Expected, device: str) -> Expected:
+    place = device if device == SECOND else PLACES[device]
     leaves = {
-        path: replace(leaf, device="") if isinstance(leaf, TensorLeaf) else leaf
+        path: replace(leaf, device=place if leaf.device == SECOND else "") if isinstance(leaf, TensorLeaf) else leaf
         for path, leaf in expected.native.leaves.items()
     }
-    factor = GPU_ALLOWANCE if is_gpu(device) else 1
-    truths = {path: replace(truth, estimate=factor * truth.estimate) for path, truth in expected.truths.items()}
+    truths = {
+        path: replace(truth, estimate=_allowance(leaves[path], device) * truth.estimate)
+        for path, truth in expected.truths.items()
+    }
     return replace(expected, native=replace(expected.native, leaves=leaves), truths=truths)
+
+
+def _allowance(leaf: Leaf, device: str) -> float:
+    """How many times the error of a CPU a right answer may have elsewhere."""
+    if not is_gpu(device):
+        return 1
+    if device == TF32 and half_epsilon(leaf) == half_epsilon(0.0):
+        return GPU_ALLOWANCE * TF32_EPSILON / (2 * half_epsilon(leaf))
+    return GPU_ALLOWANCE
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -10,6 +10,7 @@ from .assemble import assemble
 from .chain import try_chain
 from .collect import Submission
 from .collecting import RowId
+from .device import place_of
 from .diagnose import diagnose, explains
 from .explain import picture
 from .imports import why_not
@@ -185,6 +186,7 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
         cause=cause,
         picture=drawn,
         printed="" if worst.row.hidden or status == "passed" else worst.outcome.printed,
+        device=place_of(session.device, first.second_device, first.draws, session.jobs.draws_on),
     )
 
 

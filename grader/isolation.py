@@ -48,7 +48,7 @@ def prepare(check_folder: Path, secret: Path, skip: tuple[str, ...], device: str
         return Ground(readable, None, {NAMESPACES: "left out"}, tasks)
     try:
         files, nodes = (gpu_files(), gpu_nodes()) if is_gpu(device) else ([], [])
-        outside = [path for path in files if not path.startswith(("/proc", "/sys"))]
+        outside = [path for path in files if not path.startswith(("/proc", "/sys")) and os.path.exists(path)]
         namespaces.enter([*readable, str(check_folder), *outside], nodes)
         if os.getuid() != 0:
             namespaces.begin_processes()

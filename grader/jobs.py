@@ -5,11 +5,14 @@ from dataclasses import asdict, dataclass, replace
 
 from .assemble import GIVEN_FOLDER, from_folder, only
 from .collecting import RowId
-from .course import Course, Module
-from .device import is_gpu
+from .course import REFERENCE, Course, Module
+from .device import CPU, is_gpu
 from .expected import NATIVE
 from .sandbox import Caps
 from .worker import Job, Run
+
+SLOWER = 3  # times the limits of time: the first use of a GPU's kernel loads it
+FOR_ALL = 0.9  # of a GPU's memory, where several workers share it: each of them also has a context of its own
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,22 @@ class Jobs:
 
     @property
     def caps(self) -> Caps:
-        caps = Caps(**asdict(self.course.limits), gpu_share=1 / self.gpu_workers)
-        return replace(caps, memory_mib=0) if is_gpu(self.device) else caps
+        caps = Caps(**asdict(self.course.limits))
+        if not is_gpu(self.device):
+            return caps
+        return replace(
+            caps,
+            memory_mib=0,
+            gpu_share=FOR_ALL / (self.gpu_workers + 1) if self.gpu_workers > 1 else 1.0,  # one runs known mistakes
+            check_cpu_seconds=SLOWER * caps.check_cpu_seconds,
+            check_wall_seconds=SLOWER * caps.check_wall_seconds,
+            submission_cpu_seconds=SLOWER * caps.submission_cpu_seconds,
+        )
+
+    @property
+    def draws_on(self) -> str:
+        """Where checks run that compare what was drawn: the answers of a kit were drawn on a CPU."""
+        return self.device if (self.course.root / REFERENCE / self.file).is_file() else CPU
 
     def job(
         self,
@@ -54,7 +71,7 @@ class Jobs:
         ]
         tasks = list(self.module.tasks)
         given = self._given_below(alone) if alone else None
-        return Job(self.module.name, packages, runs, given, tasks, self.device, self.caps, list(watched))
+        return Job(self.module.name, packages, runs, given, tasks, self.device, self.draws_on, self.caps, list(watched))
 
     def _given_below(self, task: str) -> dict[str, str] | None:
         below = self.module.below(task)

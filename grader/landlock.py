@@ -15,8 +15,8 @@ from .kernel import PR_SET_NO_NEW_PRIVS, call, syscall
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 RULE_PATH_BENEATH, VERSION_FLAG = 1, 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-IOCTL_DEVICE = 1 << 15  # from ABI 5
-OF_FILES = WRITE_FILE | READ_FILE | IOCTL_DEVICE
+TRUNCATE, IOCTL_DEVICE = 1 << 14, 1 << 15  # from ABI 3 and 5
+OF_FILES = WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEVICE
 RIGHTS_OF_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights on files each version knows
 TCP_RIGHTS = 0b11  # bind and connect, from ABI 4
 SCOPES = 0b11  # abstract sockets and signals, from ABI 6
@@ -35,7 +35,7 @@ def restrict(readable: Iterable[str], writable: Path | None = None, devices: Ite
 
     Args:
         writable: a folder where everything is allowed but to execute.
-        devices: device files that may be written and sent commands to.
+        devices: device files that may be written and sent commands to, or folders whose files may be.
 
     Raises:
         OSError: the kernel refuses.
@@ -52,7 +52,7 @@ def restrict(readable: Iterable[str], writable: Path | None = None, devices: Ite
         for path in readable:
             _allow(ruleset, path, READ_FILE | READ_DIR)
         for path in devices:
-            _allow(ruleset, path, rights & (READ_FILE | WRITE_FILE | IOCTL_DEVICE))
+            _allow(ruleset, path, rights & OF_FILES)
         if writable is not None:
             _allow(ruleset, writable, rights & ~EXECUTE)
         call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

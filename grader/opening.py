@@ -2,11 +2,10 @@
 
 import gc
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +22,16 @@ if TYPE_CHECKING:
     from .session import Session
     from .source import Source
 
-GIVEN_UP_FOR_GPU: tuple[tuple[str, ...], ...] = (
+Start = Callable[[Sequence[str]], list[Zygote]]  # with some layers left out
+GIVEN_UP_FOR_GPU: tuple[tuple[str, ...], ...] = (  # what costs least comes first
     (),
-    (NAMESPACES,),
+    (NAMESPACES,),  # the other two keep level B; an ordinary user's driver may not get a /proc of its own inside
+    ("seccomp",),  # inside namespaces the rest is still level A
+    ("Landlock",),
+    ("seccomp", "Landlock"),
     (NAMESPACES, "seccomp"),
     (NAMESPACES, "seccomp", "Landlock"),
+    (NAMESPACES, "seccomp", "Landlock", "resource limits"),
     (NAMESPACES, "seccomp", "Landlock", "resource limits", "own user", "no capabilities"),
 )
 
@@ -76,7 +80,7 @@ def open_session(
         from .session import Session
 
         jobs = jobs_of(course, module, device, gpu_workers)
-        zygotes = _probed(chain([first], map(start, skips[1:])), jobs.caps)
+        zygotes = _probed(first, start, skips, jobs.caps)
     try:
         rows, *_ = [_in_order(zygote.rows, module) for zygote in zygotes]
         _require(zygotes[0], require)
@@ -111,23 +115,40 @@ def _start(count: int, check_files: Sequence[Path], secret: Path, device: str, s
     return [Zygote(check_files, secret, skip, device) for _ in range(count)]
 
 
-def _probed(started: Iterable[list[Zygote]], caps: Caps) -> list[Zygote]:
+def _probed(first: list[Zygote], start: Start, skips: Sequence[Sequence[str]], caps: Caps) -> list[Zygote]:
     """The first zygotes whose workers are ready to work, after the canaries of one of them.
 
-    Drivers of GPUs differ in what they need, so layers are given up one by one until a worker reaches the GPU.
+    Drivers of GPUs differ in what they need, so layers are given up one by one until a worker reaches the GPU; but
+    where it is out of reach with none of them, at once.
     """
-    why: GpuOutOfReach | None = None
-    for zygotes in started:
-        try:
-            zygotes[0].probe(caps)
-            return zygotes
-        except BaseException as error:
-            for zygote in zygotes:
-                zygote.close()
-            if not isinstance(error, GpuOutOfReach):
-                raise
-            why = error
-    raise BadRequest(f"No worker can open the GPU: {why}. Use --device cpu.")
+    why = _out_of_reach(first, caps)
+    if not why:
+        return first
+    bare = start(skips[-1])
+    if _out_of_reach(bare, caps):
+        raise BadRequest(f"No worker can open the GPU: {why}. Use --device cpu.")
+    with ExitStack() as unused:
+        for zygote in bare:
+            unused.callback(zygote.close)
+        for skip in skips[1:-1]:
+            zygotes = start(skip)
+            if not _out_of_reach(zygotes, caps):
+                return zygotes
+        unused.pop_all()
+    return bare
+
+
+def _out_of_reach(zygotes: list[Zygote], caps: Caps) -> str:
+    """Why a worker cannot open the GPU; empty where it can. Zygotes that are of no use are closed."""
+    try:
+        zygotes[0].probe(caps)
+    except BaseException as error:
+        for zygote in zygotes:
+            zygote.close()
+        if not isinstance(error, GpuOutOfReach):
+            raise
+        return str(error)
+    return ""
 
 
 def _require(students: Zygote, wanted: str) -> None:

@@ -54,6 +54,7 @@ class CheckRecord:
     printed: str = ""
     gpu_mib: float = 0.0  # at the peak, of the row that took most
     reference_gpu_mib: float = 0.0
+    device: str = ""  # where it ran
 
 
 def failing(checks: Iterable[CheckRecord]) -> list[CheckRecord]:
@@ -99,6 +100,14 @@ class SubmissionRecord:
     digest: str = ""  # of the submission and of the checks it was graded by
     chain: Chain | None = None
     schema: int = SCHEMA
+
+    def ran_elsewhere(self) -> str:
+        """What did not run where it was asked for; empty where all did, and on a CPU, where a stand-in is used too."""
+        other = [check.device for check in self.checks if check.device not in ("", self.device)]
+        if not other or self.device == "cpu":
+            return ""
+        places = " and ".join(sorted(set(other)))
+        return f"{len(other)} of {len(self.checks)} checks cannot run on {self.device}; they ran on {places}."
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"

@@ -12,12 +12,13 @@ import signal
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
 from pathlib import Path
 
-from . import landlock, scratch, seccomp
+from . import landlock, namespaces, scratch, seccomp
 from .device import CPU, gpu_files, gpu_nodes, is_gpu
 from .kernel import LINUX, PR_SET_PDEATHSIG, call
 
@@ -25,6 +26,7 @@ MIB = 1 << 20
 GRACE = 1.25  # times the CPU time of a check, for code that does not return to Python
 ADDRESS_SPACE = 64 << 30
 PROCESSES = 64  # and threads
+FILES, FILES_FOR_GPU = 256, 4096  # open at a time; a driver opens dozens for each GPU of the machine
 CAPABILITY_VERSION = 0x20080522
 
 
@@ -92,13 +94,16 @@ def enter(orders: Orders) -> dict[str, str]:
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
+    if is_gpu(orders.device) and os.getpid() == 1:
+        with suppress(OSError):  # where it cannot be had, the driver may do without
+            namespaces.own_proc()
     layers: dict[str, Callable[[], None]] = {
         "resource limits": lambda: _limits(orders),
         "own user": lambda: _become(orders.uid),
         "no capabilities": _drop_capabilities,
         "ends with its zygote": _end_with_parent,  # forgotten at each change of user
         "Landlock": lambda: _landlock(orders),
-        "seccomp": seccomp.restrict,
+        "seccomp": lambda: seccomp.restrict(is_gpu(orders.device)),
     }
     return {name: "left out" if name in orders.skip else _tried(apply) for name, apply in layers.items()}
 
@@ -148,8 +153,9 @@ def _tried(apply: Callable[[], None]) -> str:
 
 def _limits(orders: Orders) -> None:
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, scratch.FILE_MIB * MIB if orders.scratch else 0)
-    _limit(resource.RLIMIT_NOFILE, 256)
+    gpu = is_gpu(orders.device)  # its driver makes a file in memory, and does not start where that may hold nothing
+    _limit(resource.RLIMIT_FSIZE, scratch.FILE_MIB * MIB if orders.scratch or gpu else 0)
+    _limit(resource.RLIMIT_NOFILE, FILES_FOR_GPU if gpu else FILES)
     _limit(resource.RLIMIT_CPU, ceil(orders.caps.submission_cpu_seconds), margin=1)  # SIGXCPU first, then SIGKILL
     if orders.caps.memory_mib:
         _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)
@@ -182,7 +188,10 @@ def _drop_capabilities() -> None:
 
 
 def _landlock(orders: Orders) -> None:
-    nodes, files = (gpu_nodes(), gpu_files()) if is_gpu(orders.device) else ([], [])
+    nodes: list[str] = []
+    files: list[str] = []
+    if is_gpu(orders.device):  # the driver writes the names of its threads, or it does not start
+        nodes, files = [*gpu_nodes(), "/proc/self/task"], gpu_files()
     landlock.restrict([*orders.readable, *files, "/proc/self"], orders.scratch, nodes)
 
 

@@ -128,6 +128,9 @@ FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
     "memfd_secret": (447, 447),
     "landlock_create_ruleset": (444, 444),
 }
+# A driver listens on an abstract unix socket and makes a file in memory, or it does not start; it places its threads.
+OF_A_GPU = ("socket", "bind", "listen", "memfd_create", "sched_setaffinity", "sched_setscheduler", "sched_setparam")
+SOCKET, AF_UNIX = FORBIDDEN["socket"], 1
 CLONE, CLONE3, KILL, TGKILL = (56, 220), (435, 435), (62, 129), (234, 131)
 PRLIMIT, PRCTL, FCNTL, IOCTL, MMAP = (302, 261), (157, 167), (72, 25), (16, 29), (9, 222)
 OWNERS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: a signal to anyone when a pipe fills
@@ -147,22 +150,24 @@ def supported() -> bool:
     return MACHINE in AUDIT_ARCH
 
 
-def restrict() -> None:
+def restrict(gpu: bool = False) -> None:
     """Forbid the calls for this process and everything it starts; signals reach only the process itself.
 
+    Args:
+        gpu: leave what the driver of a GPU needs: unix sockets that nobody can connect to or be served by.
     Raises:
         OSError: the kernel refuses, or there is no table for this machine.
     """
     if not supported():
         raise OSError(0, f"no table of system calls for {MACHINE}")
-    program = assemble(MACHINE, os.getpid())
+    program = assemble(MACHINE, os.getpid(), gpu)
     code = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.create_string_buffer(fprog, len(fprog)), 0, 0)
 
 
-def assemble(machine: str, pid: int) -> bytes:
+def assemble(machine: str, pid: int, gpu: bool = False) -> bytes:
     """The filter as BPF instructions."""
     column = 0 if machine == "x86_64" else 1
     deny = ERRNO | errno.EPERM
@@ -174,30 +179,46 @@ def assemble(machine: str, pid: int) -> bytes:
     ]
     if machine == "x86_64":  # the x32 numbers are a second way to every call
         lines += [_line(AT_LEAST, X32_BIT, 0, 1), _line(RETURN, deny)]
-    for numbers in FORBIDDEN.values():
+    for name, numbers in FORBIDDEN.items():
         number = numbers[column]
-        if number is not None:
+        if number is not None and not (gpu and name in OF_A_GPU):
             lines += [_line(EQUAL, number, 0, 1), _line(RETURN, deny)]
+    if gpu:
+        lines += _only_to(SOCKET[column], AF_UNIX, deny)
     # glibc falls back from clone3, whose flags a filter cannot read, to clone, whose flags it can
     lines += [_line(EQUAL, CLONE3[column], 0, 1), _line(RETURN, ERRNO | errno.ENOSYS)]
     lines += [_line(EQUAL, CLONE[column], 0, 4), _line(LOAD, FIRST)]
     lines += [_line(ANY_BIT, CLONE_THREAD, 1, 0), _line(RETURN, deny), _line(RETURN, ALLOW)]
-    for number, itself in ((KILL[column], pid), (TGKILL[column], pid), (PRLIMIT[column], 0)):
-        lines += [_line(EQUAL, number, 0, 4), _line(LOAD, FIRST)]
-        lines += [_line(EQUAL, itself, 1, 0), _line(RETURN, deny), _line(RETURN, ALLOW)]
-    for number, place, values in (
-        (PRCTL[column], FIRST, (PR_SET_PDEATHSIG,)),
-        (FCNTL[column], SECOND, OWNERS),
-        (IOCTL[column], SECOND, OWNERS_BY_IOCTL),
-    ):
-        lines += [_line(EQUAL, number, 0, 2 * len(values) + 2), _line(LOAD, place)]
-        for value in values:
-            lines += [_line(EQUAL, value, 0, 1), _line(RETURN, deny)]
-        lines += [_line(RETURN, ALLOW)]
-    lines += [_line(EQUAL, MMAP[column], 0, 6), _line(LOAD, FOURTH), _line(ANY_BIT, GROWS_DOWN, 2, 0)]
-    lines += [_line(AND, SHARED_WITHOUT_FILE), _line(EQUAL, SHARED_WITHOUT_FILE, 0, 1)]
-    lines += [_line(RETURN, ERRNO | errno.ENOMEM), _line(RETURN, ALLOW)]
+    for number, first in ((KILL[column], pid), (TGKILL[column], pid), (PRLIMIT[column], 0)):
+        lines += _only_to(number, first, deny)
+    lines += _never_with(PRCTL[column], FIRST, (PR_SET_PDEATHSIG,), deny)
+    lines += _never_with(FCNTL[column], SECOND, OWNERS, deny)
+    lines += _never_with(IOCTL[column], SECOND, OWNERS_BY_IOCTL, deny)
+    if not gpu:
+        lines += _counted_memory(MMAP[column])
     return b"".join([*lines, _line(RETURN, ALLOW)])
+
+
+def _only_to(number: int | None, first: int, deny: int) -> list[bytes]:
+    """Allow a call with this first argument alone."""
+    assert number is not None
+    found = [_line(EQUAL, number, 0, 4), _line(LOAD, FIRST)]
+    return [*found, _line(EQUAL, first, 1, 0), _line(RETURN, deny), _line(RETURN, ALLOW)]
+
+
+def _never_with(number: int, place: int, values: tuple[int, ...], deny: int) -> list[bytes]:
+    """Allow a call without these values of an argument."""
+    refused = [line for value in values for line in (_line(EQUAL, value, 0, 1), _line(RETURN, deny))]
+    return [_line(EQUAL, number, 0, len(refused) + 2), _line(LOAD, place), *refused, _line(RETURN, ALLOW)]
+
+
+def _counted_memory(mmap: int) -> list[bytes]:
+    """Allow only mappings that a limit on memory counts: with a file behind them, or private and no stack."""
+    return [
+        *(_line(EQUAL, mmap, 0, 6), _line(LOAD, FOURTH), _line(ANY_BIT, GROWS_DOWN, 2, 0)),
+        *(_line(AND, SHARED_WITHOUT_FILE), _line(EQUAL, SHARED_WITHOUT_FILE, 0, 1)),
+        *(_line(RETURN, ERRNO | errno.ENOMEM), _line(RETURN, ALLOW)),
+    ]
 
 
 def _line(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:

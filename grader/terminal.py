@@ -138,6 +138,8 @@ def one_submission(
         if not record.score:
             tell(f"\nBegin with {next(iter(module.tasks))}: handouts/{module.name}.md says what it is and why.")
         console.print(f"\n{module.name}: {record.score:g} of {record.max_score:g} points")
+    if elsewhere := record.ran_elsewhere():
+        _print(console, elsewhere)
     if record.chain:
         _print(console, record.chain.sentence())
         _print(console, record.chain.message, 6)

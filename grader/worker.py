@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from . import canary, gpu, loading, sandbox, second_device, wire
-from .collecting import Collected, names_of
-from .device import CPU, SECOND, TF32, is_gpu
+from .collecting import Collected, RowId, names_of
+from .device import CPU, SECOND, TF32, is_gpu, place_of
 from .outcome import MAX_TEXT, Outcome, Raised, encode, flatten
 from .rng import Mode, Rng
 from .watch import Watch
@@ -53,6 +53,7 @@ class Job:
     given: dict[str, str] | None  # when set, what it defines stands in for the package's own, but for the task in check
     tasks: list[str]
     device: str
+    draws_on: str  # the device of the checks that compare what was drawn there
     caps: sandbox.Caps
     watched: list[str]  # what the package may not call; when set, the calls seen are sent after the last run
 
@@ -114,8 +115,9 @@ def run_all(
             elif check.row.task not in own:
                 yield Outcome("raised", raised=Raised("MissingTask", [], f"{check.row.task} is not defined"))
             else:
-                device = _device(job, check, wide)
+                device = _device(job, check.row, wide)
                 rng = Rng(run.seed, Mode(wide, moved), device, tf32=job.device == TF32)
+                gpu.set_precision(job.device)
                 with (
                     watch.on() if job.watched else nullcontext(),
                     second_device.present() if device == SECOND else nullcontext(),
@@ -126,14 +128,10 @@ def run_all(
         yield Outcome("values", dict(flatten([f"{call.line} {call.name}" for call in sorted(watch.calls)])))
 
 
-def _device(job: Job, check: Collected, wide: bool) -> str:
+def _device(job: Job, row: RowId, wide: bool) -> str:
     """Where a run computes. The truth is computed on the CPU, but for draws, which differ from device to device."""
-    if wide and not (is_gpu(job.device) and "generator" in check.function.__code__.co_names):
-        return CPU
-    second = check.function.graded.second_device  # type: ignore[attr-defined]
-    if job.device in (CPU, SECOND) and second is not None:
-        return SECOND if second else CPU
-    return job.device
+    place = place_of(job.device, row.second_device, row.draws, job.draws_on)
+    return CPU if wide and not (row.draws and is_gpu(place)) else place
 
 
 def run_row(impl: ModuleType, check: Collected, rng: Rng, scratch: Path | None, printed: sandbox.Printed) -> Outcome:
@@ -153,14 +151,14 @@ def run_row(impl: ModuleType, check: Collected, rng: Rng, scratch: Path | None, 
 def attempt(call: Any, printed: sandbox.Printed) -> Outcome:
     """Call, and say how it ended: with values, or with an exception of whatever kind."""
     printed.take()
-    gpu.reset()
+    in_use = gpu.reset()
     start = time.perf_counter()
     try:
         try:
             value = call()
         finally:
             sandbox.stop_asking()
-        peak = gpu.finish()
+        peak = gpu.finish(in_use)
         seconds = time.perf_counter() - start
         return Outcome("values", dict(flatten(value)), seconds=seconds, printed=printed.take(), gpu_bytes=peak)
     except MemoryError:
@@ -170,9 +168,9 @@ def attempt(call: Any, printed: sandbox.Printed) -> Outcome:
         code = error.code if isinstance(error.code, int) else 1
         why = f"it ended the program (exit code {code}{f'; {at[0]}' if at else ''})"[:200]
     except BaseException as error:  # a student may raise anything
-        if gpu.is_broken(error):
+        if gpu.is_broken():
             os._exit(gpu.BROKEN)
-        if "can't allocate memory" in _text(error) or isinstance(error, torch.OutOfMemoryError):
+        if "can't allocate memory" in _text(error) or gpu.is_full(error, _text(error)):
             why = "it ran out of memory"
         else:
             seconds = time.perf_counter() - start

@@ -51,7 +51,9 @@ class Zygote:
         check_folder = check_files[0].parent
         self.ground: Ground = isolation.prepare(check_folder, Path(setting.secret), setting.skip, setting.device)
         from .collecting import collect_checks, names_of
+        from .gpu import check_build
 
+        check_build(setting.device)
         self.checks: dict[str, Collected] = {c.row.name: c for c in collect_checks(check_files)}
         self.optimizers = any("optim" in file.read_text(encoding="utf-8") for file in check_files)
         namespaced = isolation.NAMESPACES not in self.ground.absent
@@ -124,7 +126,9 @@ class Zygote:
 
         with Watch([], "").on():
             torch.zeros(1)
-        if is_gpu(self.setting.device):  # after a gradient here no fork could use the GPU
+        if is_gpu(self.setting.device):  # after a gradient or a step here no fork could use the GPU
+            if self.optimizers:
+                torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports torch's compiler: a second and more
             return {"loaded": "values", "values": 1}
         if not message["packages"]:  # a kit holds no given of its own week
             weight = torch.zeros(1, requires_grad=True)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import isolation, wire
 from .collecting import RowId
-from .device import CPU, is_gpu
+from .device import CPU, LIBRARIES, is_gpu
 from .errors import BadRequest, GpuOutOfReach, GraderFault
 from .sandbox import Caps
 
 if TYPE_CHECKING:
     from .worker import Job
 
-START_SECONDS = 30  # a worker that does not report by then is the grader's fault
+START_SECONDS, WITH_GPU = 30, 120  # a worker that does not report by then is the grader's fault
 FIRST_USER, USERS, SLOTS = 200_000, 4096, 64  # uids that nobody has, another range for each zygote
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -61,6 +61,7 @@ class Zygote:
         setting = {"check_files": files, "secret": str(secret), "judge": os.getpid(), "skip": list(skip)}
         setting["device"] = device
         command = [sys.executable, "-s", "-P", "-B", "-m", "grader.zygote", str(theirs.fileno()), json.dumps(setting)]
+        self._gpu = is_gpu(device)
         self._process = subprocess.Popen(
             command,
             env=environment,
@@ -104,19 +105,21 @@ class Zygote:
 
         Raises:
             GraderFault: it is less closed off than the workers before it.
+            GpuOutOfReach: it cannot open the GPU; some drivers end the process at what they are not allowed.
         """
         ours, theirs = socket.socketpair()
         uid = self._users.get()
         with theirs:
             answer = self._ask({"op": "spawn", "caps": asdict(caps), "uid": uid}, [theirs.fileno()])
         self._user_of[answer["pid"]] = uid
-        ours.settimeout(START_SECONDS)
+        ours.settimeout(WITH_GPU if self._gpu else START_SECONDS)
         try:
             report = wire.receive_json(ours)
         except (wire.Closed, wire.Late) as error:
             ours.close()
             self.kill(answer["pid"])
-            raise GraderFault(f"a worker ended before it could begin ({error})") from None
+            fault = GpuOutOfReach if self._gpu else GraderFault
+            raise fault(f"a worker ended before it could begin ({error})") from None
         if report["gpu"]:
             ours.close()
             self.kill(answer["pid"])
@@ -175,10 +178,11 @@ class Zygote:
 def _visible_gpus(device: str) -> dict[str, str]:
     """The environment that shows a process its GPUs, or hides them.
 
-    A process that sees one starts threads at its first gradient, and then its forks can compute none.
+    A process that sees one starts threads at its first gradient, and then its forks can compute none. One that has
+    asked CUDA whether there is a GPU cannot hand it to its forks either, so torch is told to ask the driver's monitor.
     """
     if not is_gpu(device):
         return {"CUDA_VISIBLE_DEVICES": ""}
-    name = "CUDA_VISIBLE_DEVICES"
-    chosen = {name: os.environ[name]} if name in os.environ else {}
-    return {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "CUDA_CACHE_DISABLE": "1", **chosen}
+    ours = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "CUDA_CACHE_DISABLE": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    chosen = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", LIBRARIES)
+    return ours | {name: os.environ[name] for name in chosen if name in os.environ}

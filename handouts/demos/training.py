@@ -193,7 +193,10 @@ def make_model(gpt: types.ModuleType, plan: Plan, say: Say) -> nn.Module:
     if plan.device == "cuda":
         try:
             model.compile(dynamic=True)
-            model(torch.zeros(plan.batch, plan.context_length, dtype=torch.int64, device=plan.device))
+            with torch.autocast(plan.device, dtype=torch.bfloat16):
+                logits = model(torch.zeros(plan.batch, plan.context_length, dtype=torch.int64, device=plan.device))
+            logits.float().mean().backward()  # it is compiled only now
+            model.zero_grad()
         except Exception as error:  # a compiler that is missing, or a model that it cannot take
             say(f"Not compiled: {error!r:.80}")
             model._compiled_call_impl = None

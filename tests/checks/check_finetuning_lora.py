@@ -90,12 +90,17 @@ def check_lora_gradients(impl, rng, batch, alpha):
     return found | {"gradient of the base": [p.grad for p in layer.base.parameters()]}
 
 
-@graded("LoRALinear", weight=2, rows=[{"dropout": 0.5, "training": True}, {"dropout": 0.4, "training": False}])
+@graded(
+    "LoRALinear",
+    weight=2,
+    rows=[{"dropout": 0.5, "training": True}, {"dropout": 0.4, "training": False}],
+    draws=True,
+)
 def check_lora_dropout(impl, rng, dropout, training):
     """Dropout acts on the way into lora_A alone, draws from the generator, and is off in evaluation mode."""
     layer, x = lora(impl, rng, dropout=dropout).train(training), rng.randn(4, 5)
-    first, global_state = seeded(5), torch.get_rng_state()
-    outputs = [layer(x, first), layer(x, generator=seeded(6))]
+    first, global_state = rng.generator(5), torch.get_rng_state()
+    outputs = [layer(x, first), layer(x, generator=rng.generator(6))]
     untouched = torch.equal(torch.get_rng_state(), global_state)
     return {"outputs": outputs, "torch's generator is untouched": untouched}
 
@@ -129,7 +134,7 @@ def check_lora_merged_drops_nothing(impl, rng, dropout):
     """Once merged there is no way through lora_A any more, so nothing is dropped, also in train mode."""
     layer = lora(impl, rng, dropout=dropout).train()
     layer.merge()
-    return layer(rng.randn(3, 5), seeded(1))
+    return layer(rng.randn(3, 5), rng.generator(1))
 
 
 @graded("LoRALinear", weight=1, rows=[{"seed": 3}])

@@ -307,7 +307,7 @@ def sample(impl, rng, size):  # type: ignore[no-untyped-def]
 
 
 def test_graded_keeps_the_function_and_adds_what_it_knows() -> None:
-    assert sample.graded == Grading("half", 2, ({"size": 3}, {"size": 4}), "dtypes", None)
+    assert sample.graded == Grading("half", 2, ({"size": 3}, {"size": 4}), "dtypes", None, False)
     assert sample.__name__ == "sample"
 
 

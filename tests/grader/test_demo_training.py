@@ -272,3 +272,12 @@ def test_english_is_learnt_in_five_minutes_of_two_cores(tmp_path: Path) -> None:
     assert time.process_time() - start < 2 * 300
     bits = table(lines)
     assert bits["this GPT"] < 0.8 * bits["single tokens (unigram)"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_the_demo_trains_on_a_gpu_compiled(tmp_path: Path) -> None:
+    lines: list[str] = []
+    DEMO.run(given, tmp_path, lines.append, TINY, device="cuda")
+    assert (tmp_path / "training" / "done").exists()
+    assert not [line for line in lines if line.startswith("Not compiled")]

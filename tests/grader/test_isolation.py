@@ -1,13 +1,19 @@
 """Each layer of the sandbox, alone and together: what it stops is seen by the canaries and by a submission."""
 
+import json
+import os
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from grader import isolation, seccomp
+from grader import isolation, sandbox, seccomp
 from grader.course import Course
+from grader.device import CUDA
 from grader.errors import BadRequest, GraderFault
 from grader.isolation import GUARDED, level
 from grader.kernel import LINUX
@@ -162,6 +168,75 @@ def split_heads(session: Session, expression: str) -> Outcome:
     )
     rows = [row for row in session.rows if row.name == ROW]
     return single(run_job(session.students, session.job([{"attention.py": source}], rows)), rows)[ROW]
+
+
+def test_what_the_driver_of_a_gpu_does_at_its_start_is_allowed_and_no_more(
+    course: Course, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes a file in memory, names its threads, listens on an abstract unix socket, and opens its devices."""
+    for module in (isolation, sandbox):
+        monkeypatch.setattr(module, "gpu_nodes", lambda: ["/dev/full"])  # a device that every machine has
+    for skip in ((), ("namespaces",)):
+        found = _as_a_worker(course, skip, _start_a_driver)
+        assert found == {
+            "memory": "", "thread": "", "listen": "", "device": "",
+            "connect": "Operation not permitted", "internet": "Operation not permitted",
+            "the machine": found["the machine"],
+        }  # fmt: skip
+        assert found["the machine"] in ("Permission denied", "Read-only file system")
+
+
+def _as_a_worker(course: Course, skip: tuple[str, ...], act: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """What `act` gives in a process that is closed off as a worker on a GPU is."""
+    ours, theirs = os.pipe()
+    if (zygote := os.fork()) == 0:
+        secret = course.root / "reference" / "attention.py"
+        ground = isolation.prepare(course.check_files("attention")[0].parent, secret, skip, CUDA)
+        if (worker := os.fork()) == 0:
+            user, _ = isolation.user_of_slot(300_000, ground)
+            caps = Caps(**{**asdict(course.limits), "memory_mib": 0})
+            sandbox.enter(sandbox.Orders(caps, user, ground.readable, None, skip, CUDA))
+            os.write(theirs, json.dumps(act()).encode())
+            os._exit(0)
+        os.waitpid(worker, 0)
+        os._exit(0)
+    os.close(theirs)
+    os.waitpid(zygote, 0)
+    with os.fdopen(ours, "rb") as pipe:
+        found: dict[str, str] = json.loads(pipe.read())
+    return found
+
+
+def _start_a_driver() -> dict[str, str]:
+    def name_a_thread() -> None:
+        thread = threading.Thread(target=time.sleep, args=(1,), daemon=True)
+        thread.start()
+        with open(f"/proc/self/task/{thread.native_id}/comm", "r+") as name:
+            name.write("cuda-EvtHandlr")
+
+    def listen() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            sock.bind(f"\0cuda-uvmfd-{os.getpid()}")
+            sock.listen(16)
+
+    steps: dict[str, Callable[[], object]] = {
+        "memory": lambda: os.truncate(os.memfd_create("driver"), 1 << 20),
+        "thread": name_a_thread,
+        "listen": listen,
+        "device": lambda: os.open("/dev/full", os.O_RDWR),
+        "connect": lambda: socket.socket(socket.AF_UNIX).connect("\0anything"),
+        "internet": socket.socket,
+        "the machine": lambda: os.open("/proc/sys/kernel/core_pattern", os.O_RDWR),
+    }
+    return {name: _error_of(step) for name, step in steps.items()}
+
+
+def _error_of(step: Callable[[], object]) -> str:
+    try:
+        step()
+    except OSError as error:
+        return str(error.strerror)
+    return ""
 
 
 def test_filter_is_one_program_for_each_machine() -> None:

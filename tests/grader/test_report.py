@@ -221,6 +221,18 @@ def test_a_submission_page_gives_the_evidence_of_a_check(tmp_path: Path) -> None
     assert text.index("check_sums says.") < text.index("check_other says.")
 
 
+def test_a_check_says_what_it_took_of_a_gpu_and_where_it_ran_instead(tmp_path: Path) -> None:
+    on_gpu = check("check_a", device="cuda", gpu_mib=1.5, reference_gpu_mib=0.5)
+    record = submission(checks=[on_gpu, check("check_b", device="cpu"), check("check_c", device="cuda")], device="cuda")
+    _, page = pages(tmp_path, record)
+    assert "<code>check_a</code>, 1.5 MiB of GPU memory (reference 0.5)</p>" in page
+    assert "<code>check_b</code>, on cpu</p>" in page
+    assert "<code>check_c</code>" not in page
+    assert "<p>1 of 3 checks cannot run on cuda; they ran on cpu.</p>" in page
+    _, page = pages(tmp_path, submission(checks=[check("check_b", device="second")]))
+    assert "on second" not in page  # a stand-in for a GPU is used on every CPU
+
+
 def test_hints_of_one_diagnosis_are_given_once_a_task(tmp_path: Path) -> None:
     diagnosis = Diagnosis("no_scale", "scores without scale", ["Which number?"])
     lost = [check(name, status="failed", diagnosis=diagnosis) for name in ("check_a", "check_b")]

@@ -41,7 +41,7 @@ def save(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Save]:
             stack.callback(opened[skip].close)
         source = "import os\ndef save(scratch, size):\n" + "".join(f"    {line}\n" for line in lines)
         runs = [Run(row.name, row.task, 0, [(False, 0)]) for row in opened[skip].rows]
-        job = Job("saving", [{"saving.py": source}], runs, None, ["save"], "cpu", CAPS, [])
+        job = Job("saving", [{"saving.py": source}], runs, None, ["save"], "cpu", "cpu", CAPS, [])
         return [outcomes[-1] for outcomes in run_job(opened[skip], job).outcomes]
 
     with ExitStack() as stack:
