@@ -82,7 +82,7 @@ def test_small_model_is_trained_once_and_reproducibly(tmp_path: Path, cache: Pat
     SOURCE.find(said.append, TINY, cache, "")
     assert said == []
     again = SOURCE.find(said.append, TINY, tmp_path / "not there yet", "")
-    assert "held out" in said[2]
+    assert any("held out" in line for line in said)
     (file,) = cache.glob("*.safetensors")
     assert {name: tensor.tolist() for name, tensor in load_file(file).items()} == {
         name: tensor.tolist() for name, tensor in again.state.items()
