@@ -51,6 +51,25 @@ def test_save_is_seen(tmp_path: Path, write: Callable[[Path], None], poll: bool 
     assert not thread.is_alive()
 
 
+def test_saves_within_one_second_are_all_seen_by_polling(tmp_path: Path) -> None:
+    path, stop, seen = tmp_path / "attention.py", threading.Event(), threading.Semaphore(0)
+    path.write_text("0")
+
+    def listen() -> None:
+        for _ in saves(path, stop, poll=True):
+            seen.release()
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    time.sleep(0.3)
+    for number in range(3):
+        path.write_text(f"{number + 1}")
+        assert seen.acquire(timeout=5)
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
 def test_other_files_are_not_the_students(tmp_path: Path) -> None:
     path, stop, seen = tmp_path / "attention.py", threading.Event(), []
     path.write_text("old")
