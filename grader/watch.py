@@ -45,10 +45,14 @@ class Watch:
     """Collects the forbidden calls of one file."""
 
     def __init__(self, forbidden: Sequence[str], file: str) -> None:
-        self.calls: set[Call] = set()
+        self._add, self._all = _ledger()
         self._file = file
         self._functions = _Functions(_functions(forbidden).get, self._saw)
         self._kernels = _Kernels(_kernels(forbidden), self._saw)
+
+    @property
+    def calls(self) -> frozenset[Call]:
+        return self._all()
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -63,7 +67,17 @@ class Watch:
     def _saw(self, name: str, frame: FrameType) -> None:
         line = _blamed(frame, self._file)
         if line is not None:
-            self.calls.add(Call(line, name))
+            self._add(Call(line, name))
+
+
+def _ledger() -> tuple[Callable[[Call], None], Callable[[], frozenset[Call]]]:
+    """What can be added to and read, and not emptied by whoever finds it in a frame."""
+    found: set[Call] = set()
+
+    def add(call: Call) -> None:
+        found.add(call)
+
+    return add, lambda: frozenset(found)
 
 
 class _Functions(TorchFunctionMode):
