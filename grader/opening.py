@@ -19,6 +19,7 @@ from .timings import Timings
 from .zygotes import Zygote
 
 if TYPE_CHECKING:
+    from .jobs import Jobs
     from .session import Session
     from .source import Source
 
@@ -60,41 +61,51 @@ def open_session(
             course.toml does not list, or a task has no check; a kit's frozen tensors are missing, damaged, or not for
             these checks or this seed.
     """
-    check_files = course.check_files(module.name)
-    if not check_files:
-        raise BadRequest(f"There are no checks for {module.name}: tests/checks/check_{module.name}.py does not exist.")
+    check_files = _check_files(course, module)
     check_device(device)
     reference = course.root / REFERENCE / f"{module.name}.py"
-    kit = not reference.is_file()
     not_dumpable()
     timings = timings or Timings()
+    kit = not reference.is_file()
     secret = course.frozen_path(module.name) if kit else reference
     skips = GIVEN_UP_FOR_GPU if is_gpu(device) else (tuple(skip),)
     start = partial(_start, 1 if kit else 2, check_files, secret, device)
     with timings.step("import torch and the checks"):
         first = start(skips[0])
         with _uncollected():
-            from .frozen import read_frozen  # these import torch: the judge does it while the zygotes do
-        from .jobs import jobs_of
-        from .live import open_live
-        from .session import Session
+            from .jobs import jobs_of  # these import torch: the judge does it while the zygotes do
+            from .session import Session
 
         jobs = jobs_of(course, module, device, gpu_workers)
         zygotes = _probed(first, start, skips, jobs.caps)
     try:
-        rows, *_ = [_in_order(zygote.rows, module) for zygote in zygotes]
         _require(zygotes[0], require)
+        rows, *_ = [_in_order(zygote.rows, module) for zygote in zygotes]
         warm = jobs.job([jobs.given] if jobs.given else [], rows, {})
         with timings.step("warm up on given"), ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda zygote: zygote.warm(warm), zygotes))
-        if kit:
-            source: Source = read_frozen(course, module, rows, seed, device)
-        else:
-            source = open_live(jobs, zygotes[1], rows, seed, timings)
-        yield Session(jobs, seed, zygotes[0], source, rows, timings)
+        yield Session(jobs, seed, zygotes[0], _source(jobs, zygotes[1:], rows, seed, timings), rows, timings)
     finally:
         for zygote in zygotes:
             zygote.close()
+
+
+def _check_files(course: Course, module: Module) -> list[Path]:
+    found = course.check_files(module.name)
+    if not found:
+        raise BadRequest(f"There are no checks for {module.name}: tests/checks/check_{module.name}.py does not exist.")
+    return found
+
+
+def _source(jobs: "Jobs", trusted: Sequence[Zygote], rows: list[RowId], seed: int, timings: Timings) -> "Source":
+    """What is right: of the reference in its zygote, or in a kit, which has none, of the frozen tensors."""
+    if trusted:
+        from .live import open_live
+
+        return open_live(jobs, trusted[0], rows, seed, timings)
+    from .frozen import read_frozen
+
+    return read_frozen(jobs.course, jobs.module, rows, seed, jobs.device)
 
 
 @contextmanager
