@@ -111,6 +111,7 @@ ATTEMPTS = {
     "start a program": "os.execv('/bin/true', ['true'])",
     "fork": "os.fork()",
     "start threads without end": "[threading.Thread(target=time.sleep, args=(9,)).start() for _ in range(500)]",
+    "find hidden rows": "gc.unfreeze() or [x for x in gc.get_objects() if getattr(x, 'hidden', 0) is True] or int('no')",
     "kill everything": "os.kill(-1, 9)",
     "read another process": "open('/proc/%d/environ' % JUDGE).read()",
     "trace another process": "(ctypes.CDLL(None, use_errno=True).ptrace(16, JUDGE, 0, 0) == 0) or int('denied')",
@@ -159,7 +160,7 @@ def split_heads(session: Session, expression: str) -> Outcome:
     import os
 
     source = (
-        "import ctypes, fcntl, mmap, os, resource, signal, socket, threading, time, torch\n"
+        "import ctypes, fcntl, gc, mmap, os, resource, signal, socket, threading, time, torch\n"
         "prctl, PIPE = ctypes.CDLL(None).prctl, os.pipe()\n"
         f"ROOT, JUDGE = {str(session.course.root)!r}, {os.getpid()}\n"
         "def split_heads(x, n_heads):\n"
