@@ -111,7 +111,7 @@ ATTEMPTS = {
     "start a program": "os.execv('/bin/true', ['true'])",
     "fork": "os.fork()",
     "start threads without end": "[threading.Thread(target=time.sleep, args=(9,)).start() for _ in range(500)]",
-    "find hidden rows": "gc.unfreeze() or [x for x in gc.get_objects() if getattr(x, 'hidden', 0) is True] or int('no')",
+    "find hidden rows": "gc.unfreeze() or [x for x in gc.get_objects() if getattr(x, 'hidden', 0) is True][0]",
     "kill everything": "os.kill(-1, 9)",
     "read another process": "open('/proc/%d/environ' % JUDGE).read()",
     "trace another process": "(ctypes.CDLL(None, use_errno=True).ptrace(16, JUDGE, 0, 0) == 0) or int('denied')",
