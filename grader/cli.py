@@ -139,15 +139,20 @@ def ci(module: ModuleName) -> None:
     from . import github, terminal
     from .collect import collect
     from .course import find_root, load_course
+    from .errors import BadRequest, GraderFault
     from .grade import Options, grade
     from .opening import open_session
 
     github.require_actions(os.environ)
     course = load_course(find_root())
     week = course.module(module)
-    [found] = collect(course.root / "assignments" / f"{module}.py", module, week.upstream)
-    with open_session(course, week, 0) as session:
-        record = grade(session, found, found.digest, Options())
+    try:
+        [found] = collect(course.root / "assignments" / f"{module}.py", module, week.upstream)
+        with open_session(course, week, 0) as session:
+            record = grade(session, found, found.digest, Options())
+    except (BadRequest, GraderFault) as error:
+        github.write_refusal(week, str(error), os.environ)
+        raise
     with github.quoted_log():
         terminal.one_submission(record, week, as_json=False)
     source = found.files.get(f"{module}.py", "")

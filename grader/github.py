@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .course import Module
 from .errors import BadRequest
@@ -46,12 +47,29 @@ def require_actions(environment: Mapping[str, str]) -> None:
 
 def write_outputs(record: SubmissionRecord, module: Module, source: str, environment: Mapping[str, str]) -> None:
     """Append the summary and the Classroom result to the files that GitHub names."""
-    for name, text in (
-        ("GITHUB_STEP_SUMMARY", summary(record, module)),
-        ("GITHUB_OUTPUT", f"result={classroom(record, module, source)}\n"),
-    ):
+    _append(summary(record, module), classroom(record, module, source), environment)
+
+
+def write_refusal(module: Module, why: str, environment: Mapping[str, str]) -> None:
+    """The same for a module that could not be checked: the reporter breaks off at a step without a result."""
+    test = {
+        "name": module.title,
+        "status": "error",
+        "score": 0,
+        "message": plain(why)[:LONGEST],
+        "test_code": f"grader check {module.name}",
+        "filename": f"{module.name}.py",
+        "line_no": 1,
+        "duration": 0,
+    }
+    text = "\n".join([f"## {_markdown(module.title)}: not checked", "", *_fenced(why), ""])
+    _append(text, _encoded("error", module.points, [test]), environment)
+
+
+def _append(text: str, result: str, environment: Mapping[str, str]) -> None:
+    for name, more in (("GITHUB_STEP_SUMMARY", text), ("GITHUB_OUTPUT", f"result={result}\n")):
         with Path(environment[name]).open("a", encoding="utf-8") as file:
-            file.write(text)
+            file.write(more)
 
 
 def annotations(record: SubmissionRecord, module: Module, source: str) -> list[str]:
@@ -84,6 +102,9 @@ def summary(record: SubmissionRecord, module: Module) -> str:
         points = number(sum(check.points for check in checks))
         word = _word(checks)
         lines.append(f"| {task.number} | {_markdown(task.name)} | {points} of {number(task.points)} | {word} |")
+    if record.chain:
+        lines += ["", f"{_markdown(record.chain.sentence())} No points hang on it."]
+        lines += ["", *_fenced(record.chain.message)] if record.chain.message else []
     for check in record.checks:
         if check.status not in ("passed", "missing"):
             lines += ["", f"**{_markdown(check.task)}: {_markdown(check.sentence)}**", "", *_fenced(_text(check))]
@@ -109,7 +130,11 @@ def classroom(record: SubmissionRecord, module: Module, source: str) -> str:
         for check in record.checks
     ]
     status = "error" if record.problem else "pass" if record.score == record.max_score else "fail"
-    result = {"version": 1, "status": status, "max_score": record.max_score, "tests": tests}
+    return _encoded(status, record.max_score, tests)
+
+
+def _encoded(status: str, max_score: float, tests: list[dict[str, Any]]) -> str:
+    result = {"version": 1, "status": status, "max_score": max_score, "tests": tests}
     return base64.b64encode(json.dumps(result).encode()).decode()
 
 
