@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from grader.collect import Submission
-from grader.course import Feedback
+from grader.course import Course, Feedback
 from grader.grade import Options, grade
+from grader.opening import open_session
 from grader.record import CheckRecord, SubmissionRecord
 from grader.session import Session
 
@@ -48,6 +49,13 @@ def test_untouched_stub_scores_nothing(graded_source: Grade) -> None:
     record = graded_source((ROOT / "assignments" / "attention.py").read_text(encoding="utf-8"))
     assert record.score == 0
     assert {check.status for check in record.checks} == {"missing"}
+
+
+def test_unwritten_task_is_to_do_where_the_check_meets_another_one_first(course: Course) -> None:
+    stub = (ROOT / "assignments" / "gpt.py").read_text(encoding="utf-8")
+    with open_session(course, course.module("gpt"), seed=3) as session:
+        record = grade(session, Submission("kim", {"gpt.py": stub}), "", Options())
+    assert {check.status for check in record.checks} == {"missing"}  # load_gpt2_weights is tried on a GPT
 
 
 def test_points_add_up_to_those_of_the_tasks(graded_source: Grade, reference: str, session: Session) -> None:
