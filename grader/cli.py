@@ -137,19 +137,19 @@ def ci(module: ModuleName) -> None:
     import os
 
     from . import github, terminal
-    from .collect import collect
     from .course import find_root, load_course
     from .errors import BadRequest, GraderFault
-    from .grade import Options, grade
     from .opening import open_session
+    from .own_file import Own, default_path, on_own_parts, read
 
     github.require_actions(os.environ)
     course = load_course(find_root())
     week = course.module(module)
     try:
-        [found] = collect(course.root / "assignments" / f"{module}.py", module, week.upstream)
+        own = Own(course, week, default_path(course, week))
+        found = read(own)
         with open_session(course, week, 0) as session:
-            record = grade(session, found, found.digest, Options())
+            record = on_own_parts(session, own, found)
     except (BadRequest, GraderFault) as error:
         github.write_refusal(week, str(error), os.environ)
         raise

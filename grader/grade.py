@@ -127,9 +127,11 @@ def _judge(session: Session, trial: Trial, look: Screen, ran: Ran, watched: Sequ
 
 def _if_written(found: Verdict, look: Screen) -> Verdict:
     """A task that only raises is to do, also where the check meets another unwritten one before it."""
+    if found.status == "passed" or found.row.task not in look.unwritten:
+        return found
     raised = found.outcome.raised
-    to_do = found.row.task in look.unwritten and raised is not None and raised.kind == "NotImplementedError"
-    return replace(found, status="missing") if to_do and found.status != "passed" else found
+    to_do = raised.kind == "NotImplementedError" if raised else found.outcome.ended == "values"  # the check caught it
+    return replace(found, status="missing") if to_do else found
 
 
 def _chain(

@@ -51,11 +51,12 @@ def test_untouched_stub_scores_nothing(graded_source: Grade) -> None:
     assert {check.status for check in record.checks} == {"missing"}
 
 
-def test_unwritten_task_is_to_do_where_the_check_meets_another_one_first(course: Course) -> None:
-    stub = (ROOT / "assignments" / "gpt.py").read_text(encoding="utf-8")
-    with open_session(course, course.module("gpt"), seed=3) as session:
-        record = grade(session, Submission("kim", {"gpt.py": stub}), "", Options())
-    assert {check.status for check in record.checks} == {"missing"}  # load_gpt2_weights is tried on a GPT
+@pytest.mark.parametrize("module", ["gpt", "training"])  # a check makes a GPT first; a check catches what is raised
+def test_unwritten_task_is_to_do_whatever_its_check_meets_first(course: Course, module: str) -> None:
+    stub = (ROOT / "assignments" / f"{module}.py").read_text(encoding="utf-8")
+    with open_session(course, course.module(module), seed=3) as session:
+        record = grade(session, Submission("kim", {f"{module}.py": stub}), "", Options())
+    assert {(check.status, check.message) for check in record.checks} == {("missing", "Not written yet.")}
 
 
 def test_points_add_up_to_those_of_the_tasks(graded_source: Grade, reference: str, session: Session) -> None:
