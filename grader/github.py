@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,19 @@ def _append(text: str, result: str, environment: Mapping[str, str]) -> None:
 
 
 def annotations(record: SubmissionRecord, module: Module, source: str) -> list[str]:
-    """One line for each thing that is wrong, at most as many as GitHub keeps: a task's first failure comes first."""
+    """One line for each thing that is wrong, at most as many as GitHub keeps: a task's first failure comes first.
+
+    A known mistake of a task is told once: all that it breaks would stand on the same line.
+    """
     file = f"assignments/{module.name}.py"
     if record.problem:
         said = {"file": file, "line": str(_line_in(record.problem, module) or 1), "title": module.title}
         return [_command("error", said, record.problem)]
     failing = [check for check in record.checks if check.status not in ("passed", "missing", "blocked")]
     first = {check.task: check for check in reversed(failing)}
-    ordered = sorted(failing, key=lambda check: first[check.task] is not check)
+    known = {(check.task, check.diagnosis.mutant): check for check in reversed(failing) if check.diagnosis}
+    each = [one for one in failing if not one.diagnosis or known[one.task, one.diagnosis.mutant] is one]
+    ordered = sorted(each, key=lambda check: first[check.task] is not check)
     lines = []
     for check in ordered[:ANNOTATIONS]:
         title = f"{module.tasks[check.task].number} {check.task}: {check.status}"
@@ -120,17 +126,23 @@ def classroom(record: SubmissionRecord, module: Module, source: str) -> str:
         {
             "name": one_line(f"{check.task}: {check.sentence}"),
             "status": "pass" if check.status == "passed" else "error" if record.problem else "fail",
-            "score": round(check.points, 4),
+            "score": score,
             "message": _text(check)[:LONGEST] or plain(record.problem)[:LONGEST],
             "test_code": check.name,
             "filename": f"{module.name}.py",
             "line_no": line_of(check, module, source),
             "duration": round(check.seconds * 1000),
         }
-        for check in record.checks
+        for check, score in zip(record.checks, _exact([check.points for check in record.checks]), strict=True)
     ]
     status = "error" if record.problem else "pass" if record.score == record.max_score else "fail"
     return _encoded(status, record.max_score, tests)
+
+
+def _exact(points: list[float]) -> list[float]:
+    """The points in 64ths, each rounded so that the sums are right: the reporter adds up what else gives 99.9999."""
+    sums = [round(sum(points[:i]) * 64) for i in range(len(points) + 1)]
+    return [(after - before) / 64 for before, after in pairwise(sums)]
 
 
 def _encoded(status: str, max_score: float, tests: list[dict[str, Any]]) -> str:

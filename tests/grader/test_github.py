@@ -128,6 +128,26 @@ def test_classroom_result_is_what_the_reporter_reads(attention: Module) -> None:
     assert sum(test["score"] for test in result["tests"]) == 8.0
 
 
+def test_points_of_the_classroom_result_add_up_to_the_score(attention: Module) -> None:
+    thirds = [check("softmax", "passed", points=100 / 7) for _ in range(7)]
+    result = json.loads(base64.b64decode(classroom(record(*thirds), attention, SOURCE)))
+    assert sum(test["score"] for test in result["tests"]) == 100
+    lost = record(*thirds[1:], check("softmax", "failed"))
+    result = json.loads(base64.b64decode(classroom(lost, attention, SOURCE)))
+    assert sum(test["score"] for test in result["tests"]) == pytest.approx(600 / 7, abs=0.01)
+    assert result["tests"][-1]["score"] == 0
+
+
+def test_known_mistake_is_annotated_once(attention: Module) -> None:
+    known = Diagnosis("softmax_no_max", "The maximum is not subtracted.")
+    same = [replace(check("softmax", "failed", str(i)), diagnosis=known) for i in range(12)]
+    lines = annotations(record(*same, check("Linear", "failed")), attention, SOURCE)
+    assert [line.split("title=")[1].split("::")[0] for line in lines] == [
+        "1.1 softmax%3A failed",
+        "1.2 Linear%3A failed",
+    ]
+
+
 def test_classroom_result_of_a_file_that_does_not_import_is_an_error(attention: Module) -> None:
     broken = record(check("softmax", "blocked"), problem="ModuleNotFoundError: No module named 'tensorflow'")
     result = json.loads(base64.b64decode(classroom(broken, attention, SOURCE)))
