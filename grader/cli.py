@@ -1,12 +1,15 @@
 """The command line. Each command imports what it needs when it runs, so that `grader --help` answers at once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import cli_student
 from .cli_student import AsJson, Device
+
+if TYPE_CHECKING:
+    from .course import Course
 
 app = typer.Typer(
     help="Build a language model from scratch; know what is wrong and why.",
@@ -17,6 +20,26 @@ app = typer.Typer(
 )
 
 ModuleName = Annotated[str, typer.Argument(metavar="MODULE", help="A module of course.toml, e.g. attention.")]
+CHECK_YOURSELF = "To check your own file: grader check MODULE"
+IS_IT_WHOLE = "To see whether this kit is whole: .venv/bin/python -m pytest tests/test_kit.py"
+
+
+def _checkout(command: str, instead: str) -> "Course":
+    """The course, for a command that a kit is not for.
+
+    Raises:
+        BadRequest: this is a kit; `instead` is what to do there.
+    """
+    from .course import MANIFEST, find_root, load_course
+    from .errors import BadRequest
+
+    course = load_course(find_root())
+    if (course.root / MANIFEST).is_file():
+        raise BadRequest(
+            f"`grader {command}` is for those who run the course: {course.root} is a kit, without the model answers. "
+            f"{instead}"
+        )
+    return course
 
 
 @app.command()
@@ -37,7 +60,6 @@ def grade(
 ) -> None:
     """Grade a class and write its reports."""
     from . import terminal
-    from .course import find_root, load_course
     from .device import check_device, is_gpu
     from .errors import BadRequest
     from .grade import Options
@@ -46,7 +68,7 @@ def grade(
     from .run import carry_out, jobs_by_default, plan_all
     from .timings import Timings
 
-    course = load_course(find_root())
+    course = _checkout("grade", CHECK_YOURSELF)
     weeks = list(course.modules.values()) if module == "all" else [course.module(module)]
     if upstream not in ("given", "own"):
         raise BadRequest(f"--upstream must be given or own, got '{upstream}'.")
@@ -75,11 +97,10 @@ def report(
     results: Annotated[Path, typer.Argument(help="A folder that `grader grade` wrote.")],
 ) -> None:
     """Draw the pages and grades.csv of a folder of results anew from its records."""
-    from .course import find_root, load_course
     from .errors import BadRequest
     from .report import records_in, write_reports
 
-    course = load_course(find_root())
+    course = _checkout("report", CHECK_YOURSELF)
     records = records_in(results, course)
     if not records:
         raise BadRequest(f"There are no records in {results}; `grader grade MODULE CLASS -o {results}` writes them.")
@@ -116,17 +137,22 @@ def ci(module: ModuleName) -> None:
     import os
 
     from . import github, terminal
-    from .collect import collect
     from .course import find_root, load_course
-    from .grade import Options, grade
+    from .errors import BadRequest, GraderFault
     from .opening import open_session
+    from .own_file import Own, default_path, on_own_parts, read
 
     github.require_actions(os.environ)
     course = load_course(find_root())
     week = course.module(module)
-    [found] = collect(course.root / "assignments" / f"{module}.py", module, week.upstream)
-    with open_session(course, week, 0) as session:
-        record = grade(session, found, found.digest, Options())
+    try:
+        own = Own(course, week, default_path(course, week))
+        found = read(own)
+        with open_session(course, week, 0) as session:
+            record = on_own_parts(session, own, found)
+    except (BadRequest, GraderFault) as error:
+        github.write_refusal(week, str(error), os.environ)
+        raise
     with github.quoted_log():
         terminal.one_submission(record, week, as_json=False)
     source = found.files.get(f"{module}.py", "")
@@ -141,10 +167,10 @@ def stubs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a stub is out of date.")] = False,
 ) -> None:
     """Write assignments/ anew from reference/."""
-    from .course import find_root, load_course
-    from .stubs import write_stubs
+    course = _checkout("stubs", "To begin a module anew: cp assignments/stubs/MODULE.py assignments/")
+    from .stubs import write_stubs  # needs packages that a kit has not
 
-    names = write_stubs(load_course(find_root()), check)
+    names = write_stubs(course, check)
     for name in names:
         typer.echo(f"{name} differs from its reference; run `make stubs`" if check else f"wrote {name}")
     raise typer.Exit(1 if check and names else 0)
@@ -155,10 +181,10 @@ def handouts(
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder of the site.")] = Path("site"),
 ) -> None:
     """Build the site of the course from handouts/ and course.toml."""
-    from .course import find_root, load_course
-    from .site import build_site
+    course = _checkout("handouts", "The site lies in it already: open site/index.html")
+    from .site import build_site  # needs packages that a kit has not
 
-    for page in build_site(load_course(find_root()), out):
+    for page in build_site(course, out):
         typer.echo(f"wrote {page}")
 
 
@@ -168,20 +194,19 @@ def release(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where student/ and student.zip go.")] = Path("dist"),
 ) -> None:
     """Make the students' kit, and prove that it works and gives nothing away."""
-    from .course import find_root, load_course
-    from .release import release as make
+    course = _checkout("release", "Your course gives out the next week's kit; README.md says how to update to it.")
+    from .release import release as make  # needs packages that a kit has not
 
-    for path in make(load_course(find_root()), week, out, typer.echo):
+    for path in make(course, week, out, typer.echo):
         typer.echo(f"wrote {path}")
 
 
 @app.command()
 def mutants() -> None:
     """Apply every mutant to its reference, to see that each still fits."""
-    from .course import find_root, load_course
     from .mutants import apply, load_mutants
 
-    course = load_course(find_root())
+    course = _checkout("mutants", IS_IT_WHOLE)
     for name, week in course.modules.items():
         known = load_mutants(course.root / "tests" / "mutants" / f"{name}.toml", week)
         source = course.source("reference", name)
@@ -200,9 +225,8 @@ def adequacy(
     """Prove the checks: every mutant killed, most named, every correct implementation at full marks."""
     from . import terminal
     from .adequacy import prove
-    from .course import find_root, load_course
 
-    course = load_course(find_root())
+    course = _checkout("adequacy", IS_IT_WHOLE)
     weeks = [course.module(module)] if module else list(course.modules.values())
     results = [prove(course, week, seed, device) for week in weeks]
     terminal.kill_tables(results, as_json)

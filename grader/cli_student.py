@@ -34,7 +34,7 @@ def check(
     from .errors import BadRequest
     from .hints import where_to_look
     from .opening import open_session
-    from .own_file import keep, read, whole
+    from .own_file import keep, on_own_parts, read
     from .screen import syntax_problem
 
     if watch and (pdb or as_json):
@@ -55,7 +55,7 @@ def check(
         terminal.tell(f"{problem}\nNothing was checked.")
         raise typer.Exit(1)
     with open_session(own.course, own.module, seed, device) as session:
-        record = whole(session, submission)
+        record = on_own_parts(session, own, submission)
     keep(own, record)
     source = submission.files.get(f"{own.module.name}.py", "")
     notes = advise(own.course, own.module, own.path, source)

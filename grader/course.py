@@ -13,6 +13,7 @@ from .errors import BadRequest, suggest
 Table = TypeVar("Table")
 FEEDBACK = {"hidden": ("property", "kind", "mistake"), "hints": ("free", "reported")}
 REFERENCE = "reference"  # the folder of the model answers; a kit has none
+MANIFEST = "kit.json"  # what is in a kit; only a kit has one
 METHOD, KERNEL = "Tensor.", "aten."  # start an entry of `forbidden`: a method of any tensor, a kernel of torch's own
 TOML_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),

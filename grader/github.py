@@ -12,7 +12,9 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from .course import Module
 from .errors import BadRequest
@@ -46,23 +48,45 @@ def require_actions(environment: Mapping[str, str]) -> None:
 
 def write_outputs(record: SubmissionRecord, module: Module, source: str, environment: Mapping[str, str]) -> None:
     """Append the summary and the Classroom result to the files that GitHub names."""
-    for name, text in (
-        ("GITHUB_STEP_SUMMARY", summary(record, module)),
-        ("GITHUB_OUTPUT", f"result={classroom(record, module, source)}\n"),
-    ):
+    _append(summary(record, module), classroom(record, module, source), environment)
+
+
+def write_refusal(module: Module, why: str, environment: Mapping[str, str]) -> None:
+    """The same for a module that could not be checked: the reporter breaks off at a step without a result."""
+    test = {
+        "name": module.title,
+        "status": "error",
+        "score": 0,
+        "message": plain(why)[:LONGEST],
+        "test_code": f"grader check {module.name}",
+        "filename": f"{module.name}.py",
+        "line_no": 1,
+        "duration": 0,
+    }
+    text = "\n".join([f"## {_markdown(module.title)}: not checked", "", *_fenced(why), ""])
+    _append(text, _encoded("error", module.points, [test]), environment)
+
+
+def _append(text: str, result: str, environment: Mapping[str, str]) -> None:
+    for name, more in (("GITHUB_STEP_SUMMARY", text), ("GITHUB_OUTPUT", f"result={result}\n")):
         with Path(environment[name]).open("a", encoding="utf-8") as file:
-            file.write(text)
+            file.write(more)
 
 
 def annotations(record: SubmissionRecord, module: Module, source: str) -> list[str]:
-    """One line for each thing that is wrong, at most as many as GitHub keeps: a task's first failure comes first."""
+    """One line for each thing that is wrong, at most as many as GitHub keeps: a task's first failure comes first.
+
+    A known mistake of a task is told once: all that it breaks would stand on the same line.
+    """
     file = f"assignments/{module.name}.py"
     if record.problem:
         said = {"file": file, "line": str(_line_in(record.problem, module) or 1), "title": module.title}
         return [_command("error", said, record.problem)]
     failing = [check for check in record.checks if check.status not in ("passed", "missing", "blocked")]
     first = {check.task: check for check in reversed(failing)}
-    ordered = sorted(failing, key=lambda check: first[check.task] is not check)
+    known = {(check.task, check.diagnosis.mutant): check for check in reversed(failing) if check.diagnosis}
+    each = [one for one in failing if not one.diagnosis or known[one.task, one.diagnosis.mutant] is one]
+    ordered = sorted(each, key=lambda check: first[check.task] is not check)
     lines = []
     for check in ordered[:ANNOTATIONS]:
         title = f"{module.tasks[check.task].number} {check.task}: {check.status}"
@@ -84,6 +108,9 @@ def summary(record: SubmissionRecord, module: Module) -> str:
         points = number(sum(check.points for check in checks))
         word = _word(checks)
         lines.append(f"| {task.number} | {_markdown(task.name)} | {points} of {number(task.points)} | {word} |")
+    if record.chain:
+        lines += ["", f"{_markdown(record.chain.sentence())} No points hang on it."]
+        lines += ["", *_fenced(record.chain.message)] if record.chain.message else []
     for check in record.checks:
         if check.status not in ("passed", "missing"):
             lines += ["", f"**{_markdown(check.task)}: {_markdown(check.sentence)}**", "", *_fenced(_text(check))]
@@ -99,17 +126,27 @@ def classroom(record: SubmissionRecord, module: Module, source: str) -> str:
         {
             "name": one_line(f"{check.task}: {check.sentence}"),
             "status": "pass" if check.status == "passed" else "error" if record.problem else "fail",
-            "score": round(check.points, 4),
+            "score": score,
             "message": _text(check)[:LONGEST] or plain(record.problem)[:LONGEST],
             "test_code": check.name,
             "filename": f"{module.name}.py",
             "line_no": line_of(check, module, source),
             "duration": round(check.seconds * 1000),
         }
-        for check in record.checks
+        for check, score in zip(record.checks, _exact([check.points for check in record.checks]), strict=True)
     ]
     status = "error" if record.problem else "pass" if record.score == record.max_score else "fail"
-    result = {"version": 1, "status": status, "max_score": record.max_score, "tests": tests}
+    return _encoded(status, record.max_score, tests)
+
+
+def _exact(points: list[float]) -> list[float]:
+    """The points in 64ths, each rounded so that the sums are right: the reporter adds up what else gives 99.9999."""
+    sums = [round(sum(points[:i]) * 64) for i in range(len(points) + 1)]
+    return [(after - before) / 64 for before, after in pairwise(sums)]
+
+
+def _encoded(status: str, max_score: float, tests: list[dict[str, Any]]) -> str:
+    result = {"version": 1, "status": status, "max_score": max_score, "tests": tests}
     return base64.b64encode(json.dumps(result).encode()).decode()
 
 

@@ -105,7 +105,7 @@ def look_into(session: Session, submission: Submission, options: Options) -> tup
 def _judge(session: Session, trial: Trial, look: Screen, ran: Ran, watched: Sequence[str]) -> Findings:
     """Verdicts on the file as it is, and a second chance with given parts for every task that failed."""
     with session.timings.step("compare"):
-        whole = {row.name: verdict(session, row, ran.outcomes[row.name]) for row in session.rows}
+        whole = {row.name: _if_written(verdict(session, row, ran.outcomes[row.name]), look) for row in session.rows}
     failed = {v.row.task for v in whole.values() if v.status != "passed"}
     written = {v.row.task for v in whole.values() if v.status != "missing"}
     again = [row for row in session.rows if row.task in failed & written and session.can_isolate(row.task, failed)]
@@ -123,6 +123,15 @@ def _judge(session: Session, trial: Trial, look: Screen, ran: Ran, watched: Sequ
     with session.timings.step("diagnose"):
         diagnoses = diagnose(session, ran.outcomes, second, look.shared)
     return Findings(look, whole, alone, diagnoses, unwatched)
+
+
+def _if_written(found: Verdict, look: Screen) -> Verdict:
+    """A task that only raises is to do, also where the check meets another unwritten one before it."""
+    if found.status == "passed" or found.row.task not in look.unwritten:
+        return found
+    raised = found.outcome.raised
+    to_do = raised.kind == "NotImplementedError" if raised else found.outcome.ended == "values"  # the check caught it
+    return replace(found, status="missing") if to_do else found
 
 
 def _chain(

@@ -10,7 +10,7 @@ from typing import Any
 
 from .archive import Files, write_files
 from .assemble import GIVEN_FOLDER
-from .course import Course, Module, load_course
+from .course import MANIFEST, Course, Module, load_course
 from .errors import BadRequest, GraderFault
 from .frozen import sha256
 from .pristine import STUBS
@@ -19,7 +19,6 @@ from .wheel import build_wheel
 from .workflow import workflow
 
 TEMPLATES = "kit"  # the folder of a checkout whose files are copied as they are, but for the marks in them
-MANIFEST = "kit.json"
 SITE = "site"
 HANDOUTS = (".md", ".svg", ".png", ".html", ".css")  # of handouts/; its demos are Python
 NOT_FOR_STUDENTS = ("private", "public")  # of course.toml

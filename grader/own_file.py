@@ -72,6 +72,30 @@ def whole(session: "Session", submission: Submission) -> SubmissionRecord:
     return grade(session, submission, submission.digest, Options())
 
 
+def on_own_parts(session: "Session", own: Own, submission: Submission) -> SubmissionRecord:
+    """The record of all tasks, and what becomes of them on the student's own earlier files, as far as those are begun.
+
+    The digest is of the file alone: its points do not hang on the others.
+    """
+    from .grade import Options, grade
+
+    return grade(session, replace(submission, files=_earlier(own) | submission.files), submission.digest, Options())
+
+
+def _earlier(own: Own) -> dict[str, str]:
+    """The earlier modules beside the file; none beside one that was named, and no untouched stub."""
+    if not own.is_default:
+        return {}
+    [found] = collect(own.path.parent, own.module.name, own.module.upstream)
+    return {name: text for name, text in found.files.items() if not is_stub(own.course, name, text)}
+
+
+def is_stub(course: Course, name: str, text: str) -> bool:
+    """Whether nothing was written into a file of a kit."""
+    stub = course.root / STUBS / name
+    return stub.is_file() and stub.read_text(encoding="utf-8") == text
+
+
 def of_task(session: "Session", submission: Submission, task: str) -> SubmissionRecord:
     """The record of one task, not tried on the student's own earlier files.
 

@@ -73,11 +73,11 @@ class Chain:
     message: str = ""
 
     def sentence(self) -> str:
-        files = " and ".join(f"{name}.py" for name in self.own)
+        files = "the submission's own " + " and ".join(f"{name}.py" for name in self.own)
         if not self.lost:
-            return f"With {files} of the same author in place of the given parts: as right as with given parts."
+            return f"With {files} in place of the given parts: as right as with given parts."
         lost = f"{self.lost} of {self.rows} examples that are right with given parts are not"
-        return f"With {files} of the same author in place of the given parts {lost}; {self.blame} is to blame."
+        return f"With {files} in place of the given parts {lost}; {self.blame} is to blame."
 
 
 @dataclass(frozen=True)

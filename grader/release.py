@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .archive import Files, write_files, zip_files
-from .course import Course
+from .course import MANIFEST, Course
 from .errors import BadRequest
 from .freeze import SEEDS, freeze
-from .kit import MANIFEST, kit_files, modules_until
+from .kit import kit_files, modules_until
 from .leaks import refuse_leaks, secrets
 from .opening import open_session
 from .proof import Say, prove

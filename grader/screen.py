@@ -60,6 +60,7 @@ class Screen:
     suspicious: list[Finding] = field(default_factory=list)
     shared: frozenset[frozenset[str]] = frozenset()  # pairs of tasks that call the same helper
     spans: tuple[tuple[int, int, list[str | None]], ...] = ()  # first and last line of a definition, and whose it is
+    unwritten: frozenset[str] = frozenset()  # tasks that do nothing but raise NotImplementedError
 
     def with_calls(self, calls: Iterable[str], module: Module) -> "Screen":
         """The same with the forbidden calls that the worker saw (`line name`), where the text did not show them.
@@ -104,12 +105,23 @@ def screen(source: str, module: Module) -> Screen:
     every = [*forbidden.bound(), *forbidden.used()]
     found = _tidy(finding for finding in every if module.forbids(finding.call, finding.task))
     suspicious = _tidy(finding for finding in _suspicious(names, lines) if finding.call not in module.usual)
-    spans = tuple(
-        (node.lineno, node.end_lineno or node.lineno, forbidden.blamed((node.name,)))
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    defined = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    spans = tuple((node.lineno, node.end_lineno or node.lineno, forbidden.blamed((node.name,))) for node in defined)
+    unwritten = frozenset(node.name for node in defined if _only_raises(node))
+    return Screen("", missing, found, suspicious, _shared(forbidden.tasks, module), spans, unwritten)
+
+
+def _only_raises(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether a function, or each of a class, holds a docstring and `raise NotImplementedError` and nothing else."""
+    if isinstance(node, ast.ClassDef):
+        inside = [child for child in node.body if isinstance(child, ast.FunctionDef)]
+        return bool(inside) and all(_only_raises(child) for child in inside)
+    *before, last = node.body
+    said = all(isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) for line in before)
+    raised = (
+        last.exc.func if isinstance(last, ast.Raise) and isinstance(last.exc, ast.Call) else getattr(last, "exc", 0)
     )
-    return Screen("", missing, found, suspicious, _shared(forbidden.tasks, module), spans)
+    return said and isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
 
 
 def syntax_problem(source: str, module: Module) -> str:

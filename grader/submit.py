@@ -14,7 +14,7 @@ from .errors import BadRequest, GraderFault
 from .frozen import sha256
 from .grade import Options, grade, versions
 from .opening import open_session
-from .pristine import STUBS
+from .own_file import is_stub
 from .progress import read_progress
 from .record import SubmissionRecord, write_bytes
 from .screen import screen
@@ -47,7 +47,7 @@ def submit(course: Course, module: Module, folder: Path, out: Path, anyway: bool
     """
     found, left_out = choose(course, module, folder)
     wrong = screen(found.files[f"{module.name}.py"], module).syntax_error
-    if _is_stub(course, f"{module.name}.py", found.files):
+    if is_stub(course, f"{module.name}.py", found.files[f"{module.name}.py"]):
         wrong = f"{module.name}.py is still the stub as it was shipped. Was your work saved, and in this folder?"
     if wrong and not anyway:
         raise BadRequest(NOTHING.format(wrong))
@@ -87,7 +87,7 @@ def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, di
     left_out = dict(found[0].left_out)
     files = dict(found[0].files)
     for name in [name for name in files if name != f"{module.name}.py"]:
-        if _is_stub(course, name, files):
+        if is_stub(course, name, files[name]):
             left_out[name] = "it is still the stub as it was shipped"
             del files[name]
     if folder.is_dir():
@@ -96,12 +96,6 @@ def choose(course: Course, module: Module, folder: Path) -> tuple[Submission, di
                 ours = place.stem in course.modules
                 left_out[place.name] = f"{module.name} does not build on it" if ours else "it is no file of the course"
     return Submission(found[0].name, files), left_out
-
-
-def _is_stub(course: Course, name: str, files: Mapping[str, str]) -> bool:
-    """Whether nothing was written into a file."""
-    stub = course.root / STUBS / name
-    return stub.is_file() and stub.read_text(encoding="utf-8") == files[name]
 
 
 def lost_imports(course: Course, source: str, folder: Path) -> list[tuple[int, str]]:

@@ -140,8 +140,13 @@ def one_submission(
         console.print(f"\n{module.name}: {record.score:g} of {record.max_score:g} points")
     if elsewhere := record.ran_elsewhere():
         _print(console, elsewhere)
+    _chain(console, record)
+
+
+def _chain(console: Console, record: SubmissionRecord) -> None:
     if record.chain:
-        _print(console, record.chain.sentence())
+        points = " No points hang on it." if record.chain.lost else ""
+        _print(console, record.chain.sentence() + points)
         _print(console, record.chain.message, 6)
 
 
@@ -158,6 +163,7 @@ def handed_in(done: "HandIn", module: Module) -> None:
     tell(f"\nThe packed copy, checked in a clean place: {record.score:g} of {record.max_score:g} points{rest}.")
     if record.problem:
         print(plain(record.problem))
+    _chain(Console(highlight=False), record)
     if done.hints is not None:
         print(f"Hints taken, as your course asks to know: {done.hints}. They cost no points.")
     print()

@@ -65,7 +65,7 @@ def message(session: Session, worst: Verdict, related: bool = True) -> str:
     if worst.row.hidden:
         fate = HIDDEN_FATE["failed" if session.course.feedback.hidden == "property" else worst.status]
         return f"Right for the sizes and values in your kit; with others (not shown) {fate}."
-    if worst.status == "missing" and worst.outcome.raised and worst.outcome.raised.kind == "NotImplementedError":
+    if worst.status == "missing" and not (worst.outcome.raised and worst.outcome.raised.kind == "MissingTask"):
         return "Not written yet."
     sizes = {name: int(size) for name, size in SIZES.findall(worst.row.arguments)}
     text = explain(worst.mismatch, session.signatures[worst.row.task], related, sizes)

@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,13 @@ def install(folder):
     if why := pip(folder, python, "-r", "requirements.txt") or pip(folder, python, *again):
         print("\n".join(why[-PIP_LINES:]), file=sys.stderr)
         sys.exit(NOT_INSTALLED)
-    print(f"Ready. Next: {os.path.relpath(scripts, Path.cwd())}{os.sep}grader check")
+    print(f"Ready. Next: {next_step(folder, Path.cwd())}")
+
+
+def next_step(folder, here):
+    """What to type: the grader looks at the kit that it is started in, which after an update is the older folder."""
+    go = "" if here.resolve() == folder else f"cd {shlex.quote(os.path.relpath(folder, here))} && "
+    return f"{go}.venv/bin/grader check"
 
 
 def pip(folder, python, *words):

@@ -5,11 +5,13 @@
 
 Without either, GPT-2 is used if it has been fetched before, and else a small model of single bytes, which `small`
 trains on the text that every Python brings along. Both are kept in the cache folder of the user, never in here.
+The given GPT learns there; the kit of this week has none, so in it your own does.
 """
 
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import math
 import os
 import pydoc_data.topics
@@ -69,9 +71,13 @@ class Weights:
         }
 
 
-def find(say: Say, plan: Plan, cache: Path | None = None, wish: str | None = None) -> Weights:
+def find(
+    say: Say, plan: Plan, cache: Path | None = None, wish: str | None = None, own: types.ModuleType | None = None
+) -> Weights:
     """The weights asked for by the variable GPT2, or the best there are without asking.
 
+    Args:
+        own: the gpt module that learns where there is no given one.
     Raises:
         FileNotFoundError: GPT2 is neither `download` nor the place of a file.
     """
@@ -88,7 +94,7 @@ def find(say: Say, plan: Plan, cache: Path | None = None, wish: str | None = Non
             return read(fetched)
     except OSError as error:  # tiktoken fetches its tables, too
         say(f"GPT-2 cannot be had from the network ({error}), so without it:")
-    return small(say, plan, cache)
+    return small(say, plan, cache, own)
 
 
 def cache_folder() -> Path:
@@ -128,14 +134,24 @@ def download(file: Path, say: Say, url: str = URL) -> None:
     say(f"  kept as {file}")
 
 
-def small(say: Say, plan: Plan, cache: Path) -> Weights:
-    """The small model, trained if no run before has left it in the cache."""
+def small(say: Say, plan: Plan, cache: Path, own: types.ModuleType | None = None) -> Weights:
+    """The small model, trained if no run before has left it in the cache; one of your own is of the code as it is."""
     text = "\n\n".join(pydoc_data.topics.topics.values()).encode()
-    mark = hashlib.sha256(repr((1, astuple(plan), hashlib.sha256(text).hexdigest())).encode()).hexdigest()[:12]
-    file = cache / f"small-{mark}.safetensors"
+    gpt, written = given_gpt(), ()
+    if gpt is None and own is not None:
+        gpt, written = own, (source_of(own),)
+        say("The given GPT comes with the next week's kit: here your own learns.")
+    mark = hashlib.sha256(repr((1, astuple(plan), hashlib.sha256(text).hexdigest(), *written)).encode()).hexdigest()[
+        :12
+    ]
+    file = cache / f"small-{'own-' if written else ''}{mark}.safetensors"
     if not file.exists():
-        state = train(given_gpt(), torch.tensor(list(text)), plan, say)
+        if gpt is None:
+            raise FileNotFoundError("no GPT to train: there is neither a given one nor your own")
+        state = train(gpt, torch.tensor(list(text)), plan, say)
         cache.mkdir(parents=True, exist_ok=True)
+        for old in cache.glob("small-own-*") if written else ():
+            old.unlink()
         part = file.with_suffix(f".{os.getpid()}")
         save_file(state, part)
         part.rename(file)
@@ -143,9 +159,16 @@ def small(say: Say, plan: Plan, cache: Path) -> Weights:
     return read(file)
 
 
-def given_gpt() -> types.ModuleType:
-    """assignments/given/gpt.py under a package name of its own: `assignments` may stand for the student's files."""
-    folder = ROOT / "assignments" / "given"
+def source_of(impl: types.ModuleType) -> str:
+    """The text of a module and of those beside it that are loaded."""
+    beside = sorted(name for name in sys.modules if name.startswith(f"{impl.__package__}."))
+    return "\n".join(inspect.getsource(sys.modules[name]) for name in beside)
+
+
+def given_gpt(folder: Path = ROOT / "assignments" / "given") -> types.ModuleType | None:
+    """given/gpt.py, None where there is none. Its package has a name of its own: `assignments` may be the student's."""
+    if not (folder / "gpt.py").is_file():
+        return None
     spec = importlib.util.spec_from_file_location(
         GIVEN, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )

@@ -1,6 +1,8 @@
 """A module on the student's own earlier files: what no longer passes, and which of them is to blame."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from toy import HALF, MEAN, RIGHT, SPREAD, write_course
@@ -8,6 +10,7 @@ from toy import HALF, MEAN, RIGHT, SPREAD, write_course
 from grader.collect import Submission
 from grader.grade import Options, grade
 from grader.opening import open_session
+from grader.own_file import Own, on_own_parts, read
 from grader.record import SubmissionRecord
 
 Graded = Callable[..., SubmissionRecord]
@@ -32,7 +35,7 @@ def test_own_files_that_are_right_change_nothing(graded: Graded) -> None:
     assert record.chain is not None
     assert (record.chain.own, record.chain.rows, record.chain.lost) == (["half", "mean"], 3, 0)
     assert record.chain.sentence() == (
-        "With half.py and mean.py of the same author in place of the given parts: as right as with given parts."
+        "With the submission's own half.py and mean.py in place of the given parts: as right as with given parts."
     )
 
 
@@ -74,3 +77,20 @@ def test_rows_that_fail_with_given_parts_are_not_the_chain_s(graded: Graded) -> 
 def test_there_is_no_chain_without_earlier_files_and_with_own_parts_throughout(graded: Graded) -> None:
     assert graded(half=None, mean=None).chain is None
     assert graded("own", half=HALF.replace("/ 2", "/ 3")).chain is None
+
+
+def test_own_file_is_tried_on_the_begun_files_beside_it(tmp_path: Path) -> None:
+    course = write_course(tmp_path)
+    (tmp_path / "assignments" / "stubs").mkdir()
+    for name, text in {**RIGHT, "mean.py": MEAN.replace("x + y", "x - y"), "half.py": "# to do\n"}.items():
+        (tmp_path / "assignments" / name).write_text(text)
+        (tmp_path / "assignments" / "stubs" / name).write_text("# to do\n")
+    own = Own(course, course.module("spread"), tmp_path / "assignments" / "spread.py")
+    submission = read(own)
+    with open_session(course, own.module, seed=3) as session:
+        record = on_own_parts(session, own, submission)
+        named = on_own_parts(session, replace(own, path=tmp_path / "reference" / "spread.py"), submission)
+    assert record.chain is not None
+    assert (record.score, record.chain.own, record.chain.blame) == (100, ["mean"], "mean")
+    assert record.digest == submission.digest  # status and hints ask for the file alone
+    assert named.chain is None

@@ -153,6 +153,32 @@ def test_request_that_cannot_be_met_is_one_line(folder: Path, arguments: list[st
     assert says in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        (["grade", "attention", "class", "-o", "out"], "To check your own file: grader check MODULE"),
+        (["report", "out"], "To check your own file: grader check MODULE"),
+        (["stubs"], "To begin a module anew: cp assignments/stubs/MODULE.py assignments/"),
+        (["release"], "Your course gives out the next week's kit; README.md says how to update to it."),
+        (["handouts"], "The site lies in it already: open site/index.html"),
+        (["mutants"], "To see whether this kit is whole: .venv/bin/python -m pytest tests/test_kit.py"),
+        (["adequacy"], "To see whether this kit is whole: .venv/bin/python -m pytest tests/test_kit.py"),
+    ],
+)
+def test_kit_says_what_it_is_not_for(tmp_path: Path, arguments: list[str], instead: str) -> None:
+    (tmp_path / "course.toml").write_bytes((ROOT / "course.toml").read_bytes())
+    (tmp_path / "kit.json").write_text("{}")
+    without = "import sys; sys.modules |= dict.fromkeys(('libcst', 'latex2mathml', 'ziamath', 'mdit_py_plugins'))"
+    code = f"{without}; from grader.__main__ import main; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"grader: `grader {arguments[0]}` is for those who run the course: {tmp_path} is a kit, without the model "
+        f"answers. {instead}\n"
+    )
+
+
 def test_files_that_hide_modules_of_python_do_not_reach_the_grader(folder: Path) -> None:
     for name in ("random", "torch", "typer"):
         (folder / f"{name}.py").write_text("raise SystemExit('not the real one')\n")

@@ -3,6 +3,7 @@
 import importlib.util
 import struct
 import types
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,22 @@ def test_run_says_when_the_logits_are_other_ones(tmp_path: Path, cache: Path) ->
 
     lines = run(altered(GPT=NoFinalNorm), tmp_path, cache)
     assert any("NOT the same model: `grader check gpt` says where to look" in line for line in lines)
+
+
+def test_own_gpt_learns_where_a_kit_has_no_given_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = partial(SOURCE.given_gpt, tmp_path)
+    assert missing() is None
+    monkeypatch.setattr(DEMO, "beside", lambda _: SOURCE)
+    monkeypatch.setattr(SOURCE, "given_gpt", missing)
+    cache = tmp_path / "cache"
+    lines = run(reference, tmp_path, cache)
+    assert lines[0] == "The given GPT comes with the next week's kit: here your own learns."
+    assert any("this kit has no given GPT to compare with" in line for line in lines)
+    (kept,) = cache.iterdir()
+    assert not any("trained" in line for line in run(reference, tmp_path, cache))  # it was, before
+    monkeypatch.setattr(SOURCE, "source_of", lambda _: "changed since")
+    assert any("trained" in line for line in run(reference, tmp_path, cache))
+    assert [file for file in cache.iterdir() if file != kept] == list(cache.iterdir())
 
 
 def test_small_model_is_trained_once_and_reproducibly(tmp_path: Path, cache: Path) -> None:

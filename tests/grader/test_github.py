@@ -2,14 +2,24 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from grader.course import Module
 from grader.errors import BadRequest
-from grader.github import annotations, classroom, line_of, quoted_log, require_actions, summary, write_outputs
-from grader.record import CheckRecord, Diagnosis, SubmissionRecord
+from grader.github import (
+    annotations,
+    classroom,
+    line_of,
+    quoted_log,
+    require_actions,
+    summary,
+    write_outputs,
+    write_refusal,
+)
+from grader.record import Chain, CheckRecord, Diagnosis, SubmissionRecord
 
 SOURCE = "import torch\n\n\ndef softmax(x, dim):\n    return x\n\n\nclass Linear:\n    pass\n"
 NOTICE = "::notice title=Autograding complete::Points 100/100"
@@ -85,6 +95,14 @@ def test_summary_has_the_points_and_keeps_hostile_text_in_a_fence(attention: Mod
     assert "<img" not in text.replace(inside, "")
 
 
+def test_summary_says_what_the_student_s_earlier_files_do(attention: Module) -> None:
+    chain = Chain(["attention", "block"], 9, 2, "block", f"It is causal.\n{HOSTILE}")
+    text = summary(replace(record(check("softmax", "passed")), chain=chain), attention)
+    assert "2 of 9 examples that are right with given parts are not; block is to blame. No points hang on it." in text
+    assert "\n````text\nIt is causal." in text
+    assert not [line for line in text.splitlines() if line.startswith("Points")]
+
+
 def test_summary_stays_below_the_size_that_github_refuses(attention: Module) -> None:
     text = summary(record(*[check("softmax", "failed", "ü" * 5000) for _ in range(900)]), attention)
     assert len(text.encode()) < 1 << 20
@@ -108,6 +126,26 @@ def test_classroom_result_is_what_the_reporter_reads(attention: Module) -> None:
         "duration": 250,
     }
     assert sum(test["score"] for test in result["tests"]) == 8.0
+
+
+def test_points_of_the_classroom_result_add_up_to_the_score(attention: Module) -> None:
+    thirds = [check("softmax", "passed", points=100 / 7) for _ in range(7)]
+    result = json.loads(base64.b64decode(classroom(record(*thirds), attention, SOURCE)))
+    assert sum(test["score"] for test in result["tests"]) == 100
+    lost = record(*thirds[1:], check("softmax", "failed"))
+    result = json.loads(base64.b64decode(classroom(lost, attention, SOURCE)))
+    assert sum(test["score"] for test in result["tests"]) == pytest.approx(600 / 7, abs=0.01)
+    assert result["tests"][-1]["score"] == 0
+
+
+def test_known_mistake_is_annotated_once(attention: Module) -> None:
+    known = Diagnosis("softmax_no_max", "The maximum is not subtracted.")
+    same = [replace(check("softmax", "failed", str(i)), diagnosis=known) for i in range(12)]
+    lines = annotations(record(*same, check("Linear", "failed")), attention, SOURCE)
+    assert [line.split("title=")[1].split("::")[0] for line in lines] == [
+        "1.1 softmax%3A failed",
+        "1.2 Linear%3A failed",
+    ]
 
 
 def test_classroom_result_of_a_file_that_does_not_import_is_an_error(attention: Module) -> None:
@@ -134,6 +172,18 @@ def test_outputs_are_appended_where_github_says(attention: Module, tmp_path: Pat
     lines = (tmp_path / "out").read_text().splitlines()
     assert [line.split("=")[0] for line in lines] == ["result", "result"]
     assert (tmp_path / "summary").read_text().count("## Attention") == 2
+
+
+def test_module_that_cannot_be_checked_has_a_result_too(attention: Module, tmp_path: Path) -> None:
+    places = {"GITHUB_OUTPUT": str(tmp_path / "out"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    write_refusal(attention, f"There is no 'attention.py'.\n{HOSTILE}", places)
+    [line] = (tmp_path / "out").read_text().splitlines()
+    result = json.loads(base64.b64decode(line.removeprefix("result=")))
+    assert (result["version"], result["status"], result["max_score"]) == (1, "error", 100)
+    [test] = result["tests"]
+    assert (test["name"], test["status"], test["score"]) == ("Attention", "error", 0)
+    assert test["message"].startswith("There is no 'attention.py'.")
+    assert (tmp_path / "summary").read_text().startswith("## Attention: not checked\n\n````text\nThere is no")
 
 
 def test_ci_refuses_to_run_elsewhere() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from grader.collect import Submission
-from grader.course import Feedback
+from grader.course import Course, Feedback
 from grader.grade import Options, grade
+from grader.opening import open_session
 from grader.record import CheckRecord, SubmissionRecord
 from grader.session import Session
 
@@ -48,6 +49,14 @@ def test_untouched_stub_scores_nothing(graded_source: Grade) -> None:
     record = graded_source((ROOT / "assignments" / "attention.py").read_text(encoding="utf-8"))
     assert record.score == 0
     assert {check.status for check in record.checks} == {"missing"}
+
+
+@pytest.mark.parametrize("module", ["gpt", "training"])  # a check makes a GPT first; a check catches what is raised
+def test_unwritten_task_is_to_do_whatever_its_check_meets_first(course: Course, module: str) -> None:
+    stub = (ROOT / "assignments" / f"{module}.py").read_text(encoding="utf-8")
+    with open_session(course, course.module(module), seed=3) as session:
+        record = grade(session, Submission("kim", {f"{module}.py": stub}), "", Options())
+    assert {(check.status, check.message) for check in record.checks} == {("missing", "Not written yet.")}
 
 
 def test_points_add_up_to_those_of_the_tasks(graded_source: Grade, reference: str, session: Session) -> None:

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -192,6 +193,15 @@ def test_update_touches_no_file_of_the_student(tmp_path: Path, files: Files, old
     assert (older / "handouts" / "block.md").read_text() == "new"
     assert not (older / "tests" / "expected" / "old.json").exists()
     assert "kept your README.md as README.md.yours" in done.stdout
+
+
+def test_install_says_where_to_go_on(tmp_path: Path) -> None:
+    new, old = tmp_path / "week 3", tmp_path / "my kit"
+    new.mkdir()
+    old.mkdir()
+    said = runpy.run_path(str(ROOT / "kit" / "install.py"))["next_step"]
+    assert said(new, new) == ".venv/bin/grader check"
+    assert said(old, new) == "cd '../my kit' && .venv/bin/grader check"
 
 
 @pytest.mark.slow

@@ -96,6 +96,44 @@ def test_any_top_level_binding_defines_a_task(source: str) -> None:
     assert screen(source, MODULE).missing == []
 
 
+def test_task_that_only_raises_is_unwritten() -> None:
+    stop = 'raise NotImplementedError("Task 1.1: softmax")'
+    source = f"""\
+def softmax(x):
+    \"\"\"Sums to one.\"\"\"
+    {stop}
+def weights(q):
+    raise NotImplementedError
+def heads(x):
+    if x < 0:
+        {stop}
+    return x
+class Linear:
+    \"\"\"A matrix.\"\"\"
+    size: int
+    def __init__(self):
+        {stop}
+    def forward(self, x):
+        {stop}
+class Half:
+    def __init__(self):
+        self.x = 1
+    def forward(self, x):
+        {stop}
+class Fields:
+    size: int
+"""
+    assert screen(source, MODULE).unwritten == {"softmax", "weights", "Linear"}
+
+
+@pytest.mark.parametrize("module", list(load_course(ROOT).modules))
+def test_every_task_of_a_stub_is_unwritten(module: str) -> None:
+    week = load_course(ROOT).module(module)
+    source = (ROOT / "assignments" / f"{module}.py").read_text(encoding="utf-8")
+    assert screen(source, week).unwritten == set(week.tasks)
+    assert not screen((ROOT / "reference" / f"{module}.py").read_text(encoding="utf-8"), week).unwritten
+
+
 def test_missing_tasks_are_listed_in_order() -> None:
     source = "class A:\n    def softmax(self): ...\ndef f():\n    Linear = 1\n    def heads(): ...\nweights: int\n"
     assert screen(source, MODULE).missing == ["softmax", "Linear", "weights", "heads"]
