@@ -7,23 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from outcomes import INF, NAN, ROW, raised, values
 from torch import Tensor
 
-from grader.collecting import RowId
 from grader.compare import KINDS, Mismatch, compare, compare_leaves, same_output
 from grader.expected import Expected, Truth, as_floats, half_epsilon
-from grader.outcome import Container, Foreign, Outcome, Raised, TensorLeaf, flatten
-
-ROW = RowId("check_toy[1]", "check_toy", "toy", 1, False, "Toy.", "", "")
-NAN, INF = float("nan"), float("inf")
-
-
-def values(value: object) -> Outcome:
-    return Outcome("values", dict(flatten(value)))
-
-
-def raised(kind: str, message: str, *bases: str) -> Outcome:
-    return Outcome("raised", raised=Raised(kind, [*(bases or (kind,)), "Exception"], message))
+from grader.outcome import Container, Foreign, Outcome, Raised, TensorLeaf
 
 
 def expected(value: object, estimate: float = 0.0, floor: float = 1e-6) -> Expected:

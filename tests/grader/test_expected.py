@@ -4,28 +4,16 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from outcomes import INF, NAN, ROW, raised, values
 
-from grader.collecting import RowId
 from grader.compare import compare
 from grader.errors import GraderFault
 from grader.expected import MOVED_DRAWS, REDRAWS, Expected, Truth, expect
-from grader.outcome import Outcome, Raised, flatten
+from grader.outcome import Outcome, Raised
 from grader.rng import seed_from
 from grader.sandbox import Caps
 from grader.worker import Job
 from grader.workers import Results
-
-ROW = RowId("check_toy[1]", "check_toy", "toy", 1, False, "Toy.", "", "")
-NAN, INF = float("nan"), float("inf")
-
-
-def values(value: object) -> Outcome:
-    return Outcome("values", dict(flatten(value)))
-
-
-def raised(kind: str, message: str, *bases: str) -> Outcome:
-    return Outcome("raised", raised=Raised(kind, [*(bases or (kind,)), "Exception"], message))
-
 
 X = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 

@@ -1,41 +1,15 @@
 """Every sentence that a student reads about a failed check, from the two outcomes alone."""
 
-import math
-
 import pytest
 import torch
+from outcomes import INF, MASK, NAN, SIGNATURE, X, changed, mismatch, raised
 from torch import Tensor
 
-from grader.axes import Signature
 from grader.checks import gradients
-from grader.collecting import RowId
-from grader.compare import Mismatch, compare
-from grader.expected import Expected, Truth, as_floats
+from grader.compare import Mismatch
 from grader.explain import BY_HAND, DRAWN_ELSEWHERE, LEFT_BEHIND, TO_NUMPY, explain
-from grader.outcome import Container, Outcome, Raised, TensorLeaf, flatten
+from grader.outcome import Container, Outcome, Raised, TensorLeaf
 from grader.rng import Rng
-
-ROW = RowId("check_toy[1]", "check_toy", "toy", 1, False, "Toy.", "", "")
-SIGNATURE = Signature({"q": "... q_len head_dim", "mask": "... q_len k_len"}, "... q_len k_len")
-NAN, INF = math.nan, math.inf
-X = Rng(1).randn(2, 3, 5)
-
-
-def values(value: object) -> Outcome:
-    return value if isinstance(value, Outcome) else Outcome("values", dict(flatten(value)))
-
-
-def raised(kind: str, message: str, *bases: str, trace: str = "") -> Outcome:
-    return Outcome("raised", raised=Raised(kind, [*(bases or (kind,)), "Exception"], message, trace))
-
-
-def mismatch(right: object, got: object, allowed: float = 1e-6) -> Mismatch:
-    native = values(right)
-    floats = {path: as_floats(leaf) for path, leaf in native.leaves.items()}
-    truths = {path: Truth(true, allowed / 4, 0.0) for path, true in floats.items() if true is not None}
-    found = compare(Expected(ROW, 0, native, truths), values(got), ["q", "k", "k_len"])
-    assert found is not None
-    return found
 
 
 def says(right: object, got: object, allowed: float = 1e-6) -> str:
@@ -44,12 +18,6 @@ def says(right: object, got: object, allowed: float = 1e-6) -> str:
 
 def first_line(right: object, got: object, allowed: float = 1e-6) -> str:
     return says(right, got, allowed).splitlines()[0]
-
-
-def changed(*where: int, to: float) -> Tensor:
-    x = X.clone()
-    x[where] = to
-    return x
 
 
 # --- how it ended ---
@@ -317,7 +285,6 @@ def test_finite_number_where_nan_is_right_is_told() -> None:
 
 # --- one tensor: bool ---
 
-MASK = torch.ones(3, 3, dtype=torch.bool).tril()
 ROW_OF = torch.arange(3)[:, None]
 
 

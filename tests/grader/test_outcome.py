@@ -1,6 +1,5 @@
 """Outcomes cross as bytes: what is sent comes back the same, and no bytes of a stranger do more than be refused."""
 
-import json
 import math
 import struct
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from frames import FUZZ, received
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from grader import outcome
@@ -29,8 +28,6 @@ from grader.outcome import (
     lengths,
 )
 
-FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=150)
-FIELDS = {"ended": "values", "leaves": [], "raised": None, "why": "", "seconds": 0.0, "printed": "", "gpu_bytes": 0}
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
@@ -54,11 +51,6 @@ def tensor_back(value: Tensor) -> TensorLeaf:
     assert isinstance(leaf, TensorLeaf)
     assert type(leaf.values) is Tensor
     return leaf
-
-
-def received(tensors: dict[str, Tensor] | None = None, **fields: Any) -> Outcome:
-    """What a header with these fields decodes to."""
-    return decode(json.dumps(FIELDS | fields).encode(), save(tensors) if tensors else b"")
 
 
 # --- flatten ---

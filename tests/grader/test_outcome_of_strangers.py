@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from frames import FIELDS, FUZZ, received
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
-from torch import Tensor
 
 from grader.outcome import (
     BadFrame,
@@ -22,14 +22,7 @@ from grader.outcome import (
     lengths,
 )
 
-FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=150)
-FIELDS = {"ended": "values", "leaves": [], "raised": None, "why": "", "seconds": 0.0, "printed": "", "gpu_bytes": 0}
 RAISED = {"kind": "ValueError", "bases": ["ValueError"], "message": "no", "trace": ""}
-
-
-def received(tensors: dict[str, Tensor] | None = None, **fields: Any) -> Outcome:
-    """What a header with these fields decodes to."""
-    return decode(json.dumps(FIELDS | fields).encode(), save(tensors) if tensors else b"")
 
 
 @pytest.mark.parametrize("header", [b"", b"null", b"[]", b"{}", b"\xff", b"[" * 100_000, b"9" * 10_000])

@@ -6,21 +6,11 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
+from attention_oracles import EVERY_DTYPE, randn
 from beartype import beartype
-from torch import Tensor
 
 from assignments.given import attention as given
 from reference import attention
-
-DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-# relative to values of about one; half precision rounds every intermediate result of an oracle of its own
-EVERY_DTYPE = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-
-
-def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
-
 
 # --- errors ---
 
