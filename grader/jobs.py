@@ -41,6 +41,7 @@ class Jobs:
             check_cpu_seconds=SLOWER * caps.check_cpu_seconds,
             check_wall_seconds=SLOWER * caps.check_wall_seconds,
             submission_cpu_seconds=SLOWER * caps.submission_cpu_seconds,
+            submission_wall_seconds=SLOWER * caps.submission_wall_seconds,
         )
 
     @property

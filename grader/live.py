@@ -66,8 +66,7 @@ class Live:
             return [{} for _ in mutants]
         packages = [self.reference | {self.jobs.file: self.mutated(mutant)} for mutant in mutants]
         job = self.jobs.job(packages, rows, {name: expected.seed for name, expected in self.expected.items()}, alone)
-        limits = self.jobs.course.limits
-        cpu, wall = limits.submission_cpu_seconds * len(mutants), limits.submission_wall_seconds * len(mutants)
+        cpu, wall = job.caps.submission_cpu_seconds * len(mutants), job.caps.submission_wall_seconds * len(mutants)
         job = replace(job, caps=replace(job.caps, submission_cpu_seconds=cpu, submission_wall_seconds=wall))
         results = run_job(self.trusted, job, timeouts_allowed=len(job.runs))
         if results.loaded.ended != "values":

@@ -35,8 +35,8 @@ class Trial:
 
     def __init__(self, session: Session, files: dict[str, str], budget: Budget | None = None) -> None:
         self._session, self._files = session, files
-        limits = session.course.limits
-        self._budget = budget or Budget(limits.submission_cpu_seconds, limits.submission_wall_seconds)
+        caps = session.jobs.caps
+        self._budget = budget or Budget(caps.submission_cpu_seconds, caps.submission_wall_seconds)
 
     def on(self, files: dict[str, str]) -> "Trial":
         """The same submission with other files around it, on what is left of its time."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from grader.session import Session
-from grader.trial import Trial
+from grader.trial import Budget, Trial
 from grader.workers import NOT_RUN, USED_UP
 
 BURN = """
@@ -39,6 +39,12 @@ def test_time_asleep_has_an_end_too(session: Session) -> None:
     why = [outcome.why for outcome in first.outcomes.values() if outcome.ended == "timeout"]
     assert why[0] == "the checks together took more time than a submission has"
     assert {outcome.why for outcome in trial.run(rows).outcomes.values()} <= {USED_UP, NOT_RUN}
+
+
+def test_budget_is_larger_on_a_gpu(session: Session) -> None:
+    limits, gpu = session.course.limits, replace(session, jobs=replace(session.jobs, device="cuda"))
+    budget = Budget(3 * limits.submission_cpu_seconds, 3 * limits.submission_wall_seconds)
+    assert Trial(gpu, {})._budget == budget
 
 
 def test_profile_counts_the_workers(session: Session) -> None:
