@@ -36,7 +36,7 @@ def watch(bait: Bait) -> list[str]:
         "files": lambda: _refused(partial(_read, bait.secret)),
         "writing": lambda: _refused(_write) and _refused(partial(_change, bait.secret)),
         "network": lambda: _refused(_connect),
-        "signals": lambda: all(_refused(partial(reach, pid)) for pid in bait.pids for reach in REACHES),
+        "signals": lambda: all(_refused(partial(reach, pid)) for pid in bait.pids for reach in (_signal, _limit)),
         "memory of others": lambda: LINUX and all(_refused(partial(_read, f"/proc/{pid}/mem")) for pid in bait.pids),
         "processes": _cannot_multiply,
         "new namespaces": lambda: _refused(partial(call, "unshare", CLONE_NEWUSER)),
@@ -81,9 +81,6 @@ def _limit(pid: int) -> None:
     """Ask for a limit of another process; who may ask may lower it."""
     if hasattr(resource, "prlimit"):
         resource.prlimit(pid, resource.RLIMIT_CORE)
-
-
-REACHES = (_signal, _limit)
 
 
 def _connect() -> None:

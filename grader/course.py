@@ -1,6 +1,7 @@
 """course.toml as frozen dataclasses, checked on load."""
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import date
 from fnmatch import fnmatchcase
@@ -15,6 +16,7 @@ FEEDBACK = {"hidden": ("property", "kind", "mistake"), "hints": ("free", "report
 REFERENCE = "reference"  # the folder of the model answers; a kit has none
 MANIFEST = "kit.json"  # what is in a kit; only a kit has one
 METHOD, KERNEL = "Tensor.", "aten."  # start an entry of `forbidden`: a method of any tensor, a kernel of torch's own
+ANYTHING = ".*"  # ends one that means all of a package
 TOML_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -149,6 +151,11 @@ class Course:
         if not path.is_file():
             raise BadRequest(f"There is no {folder}/{module}.py in {self.root}.")
         return path.read_text(encoding="utf-8")
+
+
+def packages(forbidden: Iterable[str]) -> list[str]:
+    """The entries of `forbidden` that mean all of a package."""
+    return [entry for entry in forbidden if entry.endswith(ANYTHING)]
 
 
 def find_root(start: Path | None = None) -> Path:

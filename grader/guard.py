@@ -11,7 +11,8 @@ from importlib.abc import MetaPathFinder
 from types import FrameType
 from typing import Any
 
-ANYTHING = ".*"  # ends an entry of course.toml that means all of a package
+from .course import ANYTHING, packages
+
 BLINDFOLDS = (  # functions that let something run unseen
     *(("torch._C", name) for name in ("_DisableTorchDispatch", "DisableTorchFunction", "_ExcludeDispatchKeyGuard")),
     *(("torch._C", name) for name in ("_pop_torch_dispatch_stack", "_pop_torch_function_stack")),
@@ -36,10 +37,10 @@ def stand(forbidden: Sequence[str], note: Note, ours: tuple[str, ...]) -> None:
         real = getattr(sys.modules.get(module), name, None)
         if real is not None:
             setattr(sys.modules[module], name, _noting(f"{module}.{name}", real, note))
-    packages = [entry.removesuffix(ANYTHING) for entry in forbidden if entry.endswith(ANYTHING)]
-    for package in packages:
+    listened = [entry.removesuffix(ANYTHING) for entry in packages(forbidden)]
+    for package in listened:
         sys.modules.pop(package, None)  # else nobody would look for it
-    sys.meta_path.insert(0, _Imports(packages, note))
+    sys.meta_path.insert(0, _Imports(listened, note))
 
     def heard(event: str, arguments: tuple[Any, ...]) -> None:
         if event in HEAP or (event == "object.__getattr__" and arguments[1] in FRAMES):

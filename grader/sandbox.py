@@ -188,10 +188,8 @@ def _drop_capabilities() -> None:
 
 
 def _landlock(orders: Orders) -> None:
-    nodes: list[str] = []
-    files: list[str] = []
-    if is_gpu(orders.device):  # the driver writes the names of its threads, or it does not start
-        nodes, files = [*gpu_nodes(), "/proc/self/task"], gpu_files()
+    # the driver of a GPU writes the names of its threads, or it does not start
+    nodes, files = ([*gpu_nodes(), "/proc/self/task"], gpu_files()) if is_gpu(orders.device) else ([], [])
     landlock.restrict([*orders.readable, *files, "/proc/self"], orders.scratch, nodes)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
-from .course import KERNEL, METHOD, Module
-from .guard import ANYTHING, NOTED
+from .course import KERNEL, METHOD, Module, packages
+from .guard import NOTED
 from .names import At, Binding, Names, Scope, folded
 from .text import one_line
 
@@ -77,13 +77,13 @@ class Screen:
             for task in self._tasks_at(line)
             if module.forbids(name, task)
         ]
-        packages = [entry for entry in module.all_forbidden if entry.endswith(ANYTHING)]
+        listened = packages(module.all_forbidden)
         told = {finding.line for finding in self.suspicious}
         told |= {finding.line for finding in (*self.forbidden, *added) if finding.task}
         noted = [
             Finding(line, name, f"{name}, seen while it ran")
             for line, name in seen
-            if line not in told and (NOTED.fullmatch(name) or name in packages)
+            if line not in told and (NOTED.fullmatch(name) or name in listened)
         ]
         return replace(self, forbidden=_tidy([*self.forbidden, *added]), suspicious=_tidy([*self.suspicious, *noted]))
 
@@ -118,9 +118,8 @@ def _only_raises(node: ast.FunctionDef | ast.ClassDef) -> bool:
         return bool(inside) and all(_only_raises(child) for child in inside)
     *before, last = node.body
     said = all(isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) for line in before)
-    raised = (
-        last.exc.func if isinstance(last, ast.Raise) and isinstance(last.exc, ast.Call) else getattr(last, "exc", 0)
-    )
+    error = last.exc if isinstance(last, ast.Raise) else None
+    raised = error.func if isinstance(error, ast.Call) else error
     return said and isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
 
 
@@ -168,7 +167,7 @@ class _Forbidden:
         self.methods = {entry.removeprefix(METHOD) for entry in module.all_forbidden if entry.startswith(METHOD)}
         self.calls = {entry: entry for entry in module.all_forbidden if not entry.startswith((METHOD, KERNEL))}
         self.calls |= {f"torch.Tensor.{method}": METHOD + method for method in self.methods}
-        self.packages = [entry for entry in module.all_forbidden if entry.endswith(ANYTHING)]
+        self.packages = packages(module.all_forbidden)
         self.own = {name for scope in names.scopes if scope.kind == "class" for name in scope.names}
         self.tasks = _tasks(names, module)
 

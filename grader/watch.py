@@ -46,7 +46,7 @@ class Watch:
 
     def __init__(self, forbidden: Sequence[str], file: str) -> None:
         self._add, self._all = _ledger()
-        self._file = file
+        self._forbidden, self._file = forbidden, file
         self._functions = _Functions(_functions(forbidden).get, self._saw)
         self._kernels = _Kernels(_kernels(forbidden), self._saw)
 
@@ -60,9 +60,9 @@ class Watch:
         with self._kernels, self._functions:
             yield
 
-    def guard(self, forbidden: Sequence[str]) -> None:
+    def guard(self) -> None:
         """Note from now on what could blind it; see guard.py."""
-        guard.stand(forbidden, self._saw, LIBRARIES)
+        guard.stand(self._forbidden, self._saw, LIBRARIES)
 
     def _saw(self, name: str, frame: FrameType) -> None:
         line = _blamed(frame, self._file)

@@ -94,7 +94,7 @@ def run_all(
     """How the first package loaded; then, if it did, the outcome of every run in order, and what the watch saw."""
     watch = Watch(job.watched, f"{loading.PACKAGE}/{job.module}.py")
     if job.watched:
-        watch.guard(job.watched)
+        watch.guard()
     loaded, own = _load(job, job.runs[0].package, printed)
     yield loaded
     if loaded.ended != "values":
