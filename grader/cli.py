@@ -48,7 +48,7 @@ def grade(
     submissions: Annotated[Path, typer.Argument(help="A .py file, a folder, a zip, or a folder of these.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder of results; a second run goes on there.")],
     device: Device = "cpu",
-    jobs: Annotated[int, typer.Option(min=0, help="Submissions at a time; 0 is one a core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Submissions at a time; 0 is one more than cores.")] = 0,
     gpu_workers: Annotated[int, typer.Option(min=1, help="Submissions at a time on a GPU.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Repeat a run: the seed from its report.")] = None,
     upstream: Annotated[str, typer.Option(help="Earlier modules: given, or the student's own.")] = "given",

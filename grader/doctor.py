@@ -17,7 +17,7 @@ from . import isolation
 from .advice import hides, hiding
 from .course import Course, find_root, load_course
 from .errors import BadRequest, GraderFault
-from .run import jobs_by_default
+from .run import cores
 from .text import one_line
 from .zygotes import THREADS
 
@@ -120,8 +120,7 @@ def _torch() -> list[Finding]:
         why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         return [Finding("torch starts", one_line(why), False, "Install it anew: make setup, or pip install torch.")]
     said = json.loads(done.stdout)
-    cores = jobs_by_default()
-    threads = f"your own programs: {said['threads']} of {cores} cores; the grader: one worker a core, one thread each"
+    threads = f"your own programs: {said['threads']} of {cores()} cores; the grader: one in each of its workers"
     return [
         Finding("torch starts", f"in {said['seconds']:.1f} s", True),
         Finding("device", f"{said['device']}; checks run on the cpu unless --device says otherwise", True),

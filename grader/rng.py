@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .device import CPU, PLACES, TF32_EPSILON
 
+CAST_BY_NUMPY = ("float32", "float64", "int32", "int64")
 STD_OF_FOUR_SUMMED = 65536 / 3**0.5  # of four uniform integers below 65536
 
 
@@ -63,16 +64,15 @@ class Rng:
             dtype: name of a float dtype. In float64 runs the values are rounded to it and then widened.
             contiguous: False lays the axes out in memory in reverse order.
         """
-        values = torch.from_numpy(np.asarray(self._normal(self._bits, shape) * scale + shift))
-        if not contiguous:
-            values = values.permute(*reversed(range(len(shape)))).contiguous().permute(*reversed(range(len(shape))))
-        return self._finish(values.to(getattr(torch, dtype))).requires_grad_(requires_grad)
+        values = self._normal(self._bits, shape) * scale + shift
+        drawn = self._finish(_tensor(values if contiguous else np.asfortranarray(values), dtype))
+        return drawn.requires_grad_() if requires_grad else drawn
 
     def integers(self, low: int, high: int, *shape: int, dtype: str = "int64") -> Tensor:
         """Integers of low <= x < high in any dtype. They are exact, so float64 runs widen but never move them."""
         raw = self._bits.random_raw(prod(shape)) % np.uint64(high - low)
-        values = torch.from_numpy(raw.astype(np.int64) + low).reshape(shape).to(getattr(torch, dtype))
-        return (values.double() if self.mode.wide and values.is_floating_point() else values).to(self.device)
+        values = _tensor(raw.astype(np.int64).reshape(shape) + low, dtype)
+        return self._place(values.double() if self.mode.wide and values.is_floating_point() else values)
 
     def bools(self, *shape: int, share: float = 0.5) -> Tensor:
         """A bool tensor with about `share` of its entries True."""
@@ -87,19 +87,20 @@ class Rng:
         module.to(getattr(torch, dtype))
         if self.mode.wide:
             module.double()
-        first: dict[nn.Parameter, str] = {}  # a shared parameter goes by its first name in the alphabet
-        for name, parameter in module.named_parameters(remove_duplicate=False):
-            first[parameter] = min(name, first.get(parameter, name))
-        for parameter, name in first.items():
-            bits = np.random.PCG64(seed_from(self._seed, "parameter", name))
-            values = self._normal(bits, tuple(parameter.shape))
-            if parameter.ndim >= 2:
-                values = values / prod(parameter.shape[1:]) ** 0.5
-            else:
-                values = values * 0.5 + (0.0 if name.endswith("bias") else 1.0)
-            with torch.no_grad():
-                parameter.copy_(self._finish(torch.from_numpy(np.asarray(values)).to(getattr(torch, dtype))))
-        return module.to(self.device)
+        shared: set[int] = set()  # a shared parameter goes by its first name in the alphabet
+        with torch.no_grad():
+            for name, parameter in sorted(module.named_parameters(remove_duplicate=False), key=lambda named: named[0]):
+                if id(parameter) not in shared:
+                    shared.add(id(parameter))
+                    parameter.copy_(self._finish(_tensor(self._parameter(name, tuple(parameter.shape)), dtype)))
+        return module if self.device.type == CPU else module.to(self.device)
+
+    def _parameter(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The values of a parameter."""
+        drawn = self._normal(np.random.PCG64(seed_from(self._seed, "parameter", name)), shape)
+        if len(shape) >= 2:
+            return np.asarray(drawn / prod(shape[1:]) ** 0.5)
+        return np.asarray(drawn * 0.5 + (0.0 if name.endswith("bias") else 1.0))
 
     def generator(self, seed: int) -> torch.Generator:
         """A generator to hand to the implementation, for draws on the device of the inputs."""
@@ -118,4 +119,14 @@ class Rng:
             if self._move_bits:
                 signs = self._move_bits.random_raw(values.numel()) % np.uint64(2)
                 values = values * (1 + ulp * (torch.from_numpy(signs.astype(np.float64)).reshape(values.shape) * 2 - 1))
-        return values.to(self.device)
+        return self._place(values)
+
+    def _place(self, values: Tensor) -> Tensor:
+        return values if self.device.type == CPU else values.to(self.device)
+
+
+def _tensor(values: np.ndarray, dtype: str) -> Tensor:
+    """Numpy casts where it can: each call of torch is looked at where a submission is watched."""
+    if dtype in CAST_BY_NUMPY:
+        return torch.from_numpy(np.asarray(values, dtype))
+    return torch.from_numpy(np.asarray(values)).to(getattr(torch, dtype))

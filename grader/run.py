@@ -145,6 +145,11 @@ def _make(out: Path) -> None:
 
 
 def jobs_by_default() -> int:
+    """One more than there are cores: it is judged while the others compute."""
+    return cores() + 1
+
+
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

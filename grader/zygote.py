@@ -118,14 +118,22 @@ class Zygote:
     def warm(self, message: dict[str, Any]) -> dict[str, Any]:
         """Run every check once on given: what torch imports and sets up at first use, forks would repeat."""
         import einops  # noqa: F401  # students may import it, given does not
+
+        from .watch import Watch
+
+        with Watch([], "").on():  # torch looks up a kernel anew for who listens
+            found = self._warm(message)
+        gc.unfreeze()  # what pytest left of hidden rows, too
+        gc.collect()
+        gc.freeze()
+        return found
+
+    def _warm(self, message: dict[str, Any]) -> dict[str, Any]:
         import torch
 
         from . import loading, sandbox, worker
         from .outcome import encode
-        from .watch import Watch
 
-        with Watch([], "").on():
-            torch.zeros(1)
         if is_gpu(self.setting.device):  # after a gradient or a step here no fork could use the GPU
             if self.optimizers:
                 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports torch's compiler: a second and more
@@ -148,9 +156,6 @@ class Zygote:
             self.folders.give_back(folder)
         sandbox.start_clock(0)
         loading.forget()
-        gc.unfreeze()  # what pytest left of hidden rows, too
-        gc.collect()
-        gc.freeze()
         return {"loaded": loaded.ended, "values": sum(outcome.ended == "values" for outcome in outcomes)}
 
 
