@@ -127,7 +127,7 @@ def _where(error: Exception, module: Module) -> str:
         places.append((str(error.filename), error.lineno))
     own = [place for place in places if place[0].startswith(f"{loading.PACKAGE}/")]
     if own:
-        return f"The demo ended at {own[-1][0]}, line {own[-1][1]}: {what}"
+        return f"The demo ended at {Path(own[-1][0]).name}, line {own[-1][1]}: {what}"
     return f"The demo cannot go on with what {module.name}.py gives it: {what}"
 
 

@@ -87,8 +87,8 @@ def test_nothing_to_show_is_told_with_what_to_do(course: Course) -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("def half(x:\n", "The demo ended at assignments/half.py, line 1: SyntaxError: '(' was never closed"),
-        ("def half(x):\n    return x / y\n", "The demo ended at assignments/half.py, line 2: NameError: name 'y' is"),
+        ("def half(x:\n", "The demo ended at half.py, line 1: SyntaxError: '(' was never closed"),
+        ("def half(x):\n    return x / y\n", "The demo ended at half.py, line 2: NameError: name 'y' is"),
         ("", "The demo cannot go on with what half.py gives it: AttributeError: module 'assignments.half' has no"),
     ],
 )
