@@ -193,7 +193,11 @@ def release(
     week: Annotated[int | None, typer.Option(help="The modules up to this week; all by default.")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Where student/ and student.zip go.")] = Path("dist"),
 ) -> None:
-    """Make the students' kit, and prove that it works and gives nothing away."""
+    """Make the students' kit, and prove that it works and gives nothing away.
+
+    It freezes what the reference gives, installs the kit in a fresh environment and runs its tests there: about 5 to
+    20 minutes, more for a later week.
+    """
     course = _checkout("release", "Your course gives out the next week's kit; README.md says how to update to it.")
     from .release import release as make  # needs packages that a kit has not
 

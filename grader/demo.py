@@ -1,7 +1,9 @@
 """Running a module's payoff: handouts/demos/MODULE.py on an implementation, in this process."""
 
 import importlib.util
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,15 +34,30 @@ def run_demo(course: Course, module: Module, impl: Path | None, out: Path, say: 
 def run_all(course: Course, impl: Path | None, out: Path, say: Say, device: str = CPU) -> list[Path]:
     """Every demo in the order of the course, on one person's files; what is not right is named, and given instead.
 
+    A kit holds no given part of its newest module: where that one is not right, the demos before it are all there is.
     Those that train for minutes do it on the device, the others on the CPU.
+
+    Raises:
+        BadRequest: the files are in no folder, or none of them can be shown.
     """
-    files = {}
+    folder = impl or course.root / "assignments"
+    if not folder.is_dir():
+        raise BadRequest(f"`demo all` takes the folder of your files; {folder} is none.")
+    files: dict[str, str] = {}
+    shown = []
     for module in course.modules.values():
-        source, why = _checked(course, module, impl or course.root / "assignments")
-        say(f"{module.name}: your own" if not why else f"{module.name}: the given one, since {module.name}.py {why}")
-        files[f"{module.name}.py"] = course.source(GIVEN_FOLDER, module.name) if why else source
+        file = f"{module.name}.py"
+        source, why = _checked(course, module, folder)
+        if why and not (course.root / GIVEN_FOLDER / file).is_file():
+            say(f"{module.name}: not shown, since {file} {why} and there is no given one here")
+            break
+        say(f"{module.name}: your own" if not why else f"{module.name}: the given one, since {file} {why}")
+        files[file] = course.source(GIVEN_FOLDER, module.name) if why else source
+        shown.append(module)
+    if not shown:
+        raise BadRequest(f"There is nothing to show yet. Next: grader check {module.name}")
     pictures = []
-    for module in course.modules.values():
+    for module in shown:
         say(f"\n{module.week}. {module.title}")
         pictures += _run(course, module, files, out, say, device if module.name in ON_A_GPU else CPU)
     return pictures
@@ -51,15 +68,20 @@ def _checked(course: Course, module: Module, folder: Path) -> tuple[str, str]:
     from .grade import Options, grade
     from .opening import open_session
 
-    [submission] = collect(folder / f"{module.name}.py", module.name)
+    file = folder / f"{module.name}.py"
+    if not file.exists():
+        return "", "is not there"
+    [submission] = collect(file, module.name)
     if submission.problem:
-        return "", submission.problem
+        return "", f"cannot be read: {submission.problem}"
     with open_session(course, module, seed=0) as session:
         record = grade(session, submission, "", Options(ban=False))
-    wrong = dict.fromkeys(check.task for check in record.checks if check.status != "passed")
     if record.problem:
         return "", f"cannot be imported: {one_line(record.problem)}"
-    return submission.files[f"{module.name}.py"], f"is not right yet in {', '.join(wrong)}" if wrong else ""
+    if all(check.status == "missing" for check in record.checks):
+        return "", "is not written yet"
+    wrong = dict.fromkeys(check.task for check in record.checks if check.status != "passed")
+    return submission.files[file.name], f"is not right yet in {', '.join(wrong)}" if wrong else ""
 
 
 def _run(course: Course, module: Module, files: Mapping[str, str], out: Path, say: Say, device: str) -> list[Path]:
@@ -85,9 +107,28 @@ def _run(course: Course, module: Module, files: Mapping[str, str], out: Path, sa
         raise BadRequest(f"The demo needs the whole module, and this is still to do: {todo}.") from None
     except ModuleNotFoundError as error:
         raise BadRequest(f"{error}. The demo needs it; run: {sys.executable} -m pip install {error.name}") from None
+    except (BadRequest, OSError):
+        raise
+    except Exception as error:
+        if "GRADER_DEBUG" in os.environ:
+            raise
+        raise BadRequest(f"{_where(error, module)}. Next: grader check {module.name}") from None
     finally:
         loading.forget()
     return pictures
+
+
+def _where(error: Exception, module: Module) -> str:
+    """What ended a demo, and the line of the person's files at which it did, as far as it was there."""
+    what = f"{type(error).__name__}: {one_line(str(error))}".rstrip(". ")
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        what = f"{type(error).__name__}: {error.msg}"
+        places.append((str(error.filename), error.lineno))
+    own = [place for place in places if place[0].startswith(f"{loading.PACKAGE}/")]
+    if own:
+        return f"The demo ended at {Path(own[-1][0]).name}, line {own[-1][1]}: {what}"
+    return f"The demo cannot go on with what {module.name}.py gives it: {what}"
 
 
 def _open(device: str) -> None:

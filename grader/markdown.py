@@ -32,7 +32,8 @@ SYMPTOMS = "what goes wrong"  # begins the heading above the table of symptoms
 UPRIGHT = re.compile(r'(?:<mi mathvariant="normal">[^<]+</mi>){2,}')
 PRIMED = re.compile(r"<msup>(<mi>[^<]</mi>)<mi>(&#x02032;)</mi></msup>")
 FUNCTION = re.compile(r"(<mi>[a-z]{2,}</mi>)(?=<m(?:i|n|sub|sup|subsup|frac|sqrt|over)\b)")
-FOCUSABLE = 'class="scroll" tabindex="0" role="group"'
+SIGNED = re.compile(r'([(\[]*)(<span class="math inline">)(.*?)(</span>)([.,;:!?)\]]*)', re.DOTALL)
+FOCUSABLE = 'tabindex="0" role="group"'  # by the keyboard, as what can be scrolled has to be
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,8 @@ def render(text: str) -> Document:
     pictures = [str(token.attrs["src"]) for token in _inline(tokens) if token.type == "image"]
     tokens = _with_figures(tokens)
     first = next((i for i, token in enumerate(tokens) if token.type == "heading_open"), len(tokens))
-    intro, sections = (
-        Markup(parser.renderer.render(part, parser.options, {})) for part in (tokens[:first], tokens[first:])
-    )
+    parts = [parser.renderer.render(part, parser.options, {}) for part in (tokens[:first], tokens[first:])]
+    intro, sections = (Markup(_placed(part)) for part in parts)
     return Document(title, intro, sections, headings, pictures)
 
 
@@ -87,7 +87,7 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "highlight": _coloured}).enable("table")
     parser.use(dollarmath_plugin, allow_labels=False, allow_digits=False, renderer=_formulas)
     parser.add_render_rule("image", _image)
-    parser.add_render_rule("table_open", lambda *_: f'<div {FOCUSABLE} aria-label="Table">\n<table>\n')
+    parser.add_render_rule("table_open", lambda *_: f'<div class="scroll" {FOCUSABLE} aria-label="Table">\n<table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     return parser
 
@@ -100,7 +100,7 @@ def _coloured(code: str, language: str, _: str) -> str:
 
 def _image(self: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
     """A picture that can be scrolled where the page is narrower than its letters allow."""
-    return f'<span {FOCUSABLE} aria-label="Figure">{self.image(tokens, index, options, env)}</span>'
+    return f'<span class="scroll" {FOCUSABLE} aria-label="Figure">{self.image(tokens, index, options, env)}</span>'
 
 
 # --- formulas ---
@@ -111,6 +111,12 @@ def _formulas(tex: str, options: dict[str, Any]) -> str:
     if not options["display_mode"]:
         return _mathml(tex, "inline")
     return "\n".join(_mathml(part, "block") for part in _parts(tex))
+
+
+def _placed(html: str) -> str:
+    """A displayed formula can be scrolled; signs that touch another are one piece with it, or could begin a line."""
+    html = html.replace('class="math block"', f'class="math block" {FOCUSABLE} aria-label="Formula"')
+    return SIGNED.sub(r"\2\1\3\5\4", html)
 
 
 def _parts(tex: str) -> list[str]:

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from .errors import BadRequest
 
 SCHEMA = 1
+PID = re.compile(r"[1-9][0-9]{0,8}")
 
 # Statuses of a check. `blocked`: it could not run because the file did not import.
 STATUSES = ("passed", "failed", "error", "missing", "forbidden", "timeout", "crashed", "blocked")
@@ -142,6 +145,7 @@ def write_bytes(path: Path, contents: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         temporary.write_bytes(contents)
         temporary.replace(path)
     except OSError as error:
@@ -150,3 +154,23 @@ def write_bytes(path: Path, contents: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove what a process that was killed before it could rename left beside the file; never that of a live one."""
+    for left in path.parent.glob(f".{escape(path.name)}.*"):
+        pid = left.suffix.removeprefix(".")
+        if PID.fullmatch(pid) and left.name == f".{path.name}.{pid}" and left.is_file() and not _lives(int(pid)):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process of this number runs, ours or another's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True

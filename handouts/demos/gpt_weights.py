@@ -188,7 +188,7 @@ def train(gpt: types.ModuleType, text: Tensor, plan: Plan, say: Say) -> dict[str
     gpt.init_weights(model, generator)
     say(
         f"No weights of GPT-2 here, so a small model of bytes ({gpt.count_parameters(model):,} parameters) is trained "
-        f"once, on the text of Python's help() ({len(text):,} bytes), for {plan.steps} steps: a minute or two."
+        f"once, on the text of Python's help() ({len(text):,} bytes), for {plan.steps} steps: a few minutes."
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.max_lr, betas=(0.9, 0.95), weight_decay=0.1)
     cut, start = len(text) * 9 // 10, time.perf_counter()

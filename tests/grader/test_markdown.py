@@ -80,6 +80,15 @@ def test_formula_becomes_mathml_with_words_in_one_piece() -> None:
     assert "$" not in html
 
 
+def test_signs_that_touch_a_formula_cannot_be_parted_from_it_by_the_end_of_a_line() -> None:
+    html = body("So ($x$), a $y$-axis and `(`$z$ .")
+    formulas = re.sub(r"<math.*?</math>", "M", html)
+    assert formulas == (
+        '<p>So <span class="math inline">(M),</span> a <span class="math inline">M</span>-axis'
+        ' and <code>(</code><span class="math inline">M</span> .</p>\n'
+    )
+
+
 def test_displayed_formula_is_cut_where_it_may_break() -> None:
     html = body(r"$$a = {b \qquad c}, \qquad d = 1$$")
     assert html.count("<math ") == 2

@@ -1,6 +1,7 @@
 """What a run leaves on disk: it comes back the same, and a reader never sees half of it."""
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,19 @@ def test_write_whole_makes_the_folder_and_leaves_only_the_file(tmp_path: Path) -
     write_whole(path, "two ½\n")
     assert path.read_bytes() == "two ½\n".encode()
     assert [p.name for p in path.parent.iterdir()] == ["attention.json"]
+
+
+def test_next_write_clears_what_a_killed_one_left_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "attention.json"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    killed = tmp_path / f".attention.json.{ended.pid}"
+    others = [".attention.json.1", ".attention.json.old", ".attention.json.07"]
+    others += [f".block.json.{ended.pid}", f"attention.json.{ended.pid}", f".attention.json.b.{ended.pid}"]
+    for file in (killed, *(tmp_path / name for name in others)):
+        file.write_text("half")
+    write_whole(path, "whole")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([*others, "attention.json"])
 
 
 def test_old_file_stays_when_the_text_cannot_be_written(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The site of the course: every link leads somewhere, nothing comes from elsewhere, it says what course.toml says."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -138,6 +139,15 @@ def test_pages_can_be_walked_by_their_headings_and_pictures_read_aloud(pages: di
         assert all(later <= earlier + 1 for earlier, later in pairwise(seen.levels)), page.name
         assert all(len(text) > 40 for text in seen.alternatives), page.name
         assert [name for name, count in Counter(seen.ids).items() if count > 1] == []
+
+
+def test_keyboard_can_skip_to_the_text_and_scroll_what_is_wide(pages: dict[Path, Seen]) -> None:
+    for page in pages:
+        html = page.read_text(encoding="utf-8")
+        assert '<header class="top" id="text" tabindex="-1">' in html  # else Enter moves the view, not the focus
+        for opening in re.findall(r'<\w+ class="(?:scroll|math block)"[^>]*>', html):
+            assert 'tabindex="0"' in opening
+            assert "aria-label=" in opening
 
 
 def test_every_task_has_a_section_named_after_it_and_a_link_from_the_front_page(pages: dict[Path, Seen]) -> None:
