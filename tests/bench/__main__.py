@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -147,7 +147,7 @@ def where(bench: Bench) -> Facts:
         before, after = watch.first.children.get(pid, (0.0, 0.0)), children[pid]
         rows[f"zygote{name}"] = (before[0], after[0])
         rows[f"workers{name}"] = (before[1], after[1])
-    own = _arithmetic(files[: len(bench.samples)])
+    own = _said_by("arithmetic", *files[: len(bench.samples)])
     each = sum(whole - before for before, whole in rows.values()) / (bench.size - 1)
     return {
         "seconds": run.wall,
@@ -158,15 +158,16 @@ def where(bench: Bench) -> Facts:
         "arithmetic": mean(own["seconds"].values()),
         "above": each - mean(own["seconds"].values()),
         "aim_above": 0.05 + 0.0005 * own["checks"],
+        "one_worker": _said_by("one_worker", files[0]),
     }
 
 
-def _arithmetic(files: Sequence[Path]) -> Facts:
-    """What the checks themselves take on some files; see arithmetic.py."""
-    command = [sys.executable, "-m", "tests.bench.arithmetic", *files]
+def _said_by(name: str, *files: Path) -> Facts:
+    """What the program of that name in this folder finds out about some files."""
+    command = [sys.executable, "-m", f"tests.bench.{name}", *files]
     run = timed(command, cwd=ROOT, environment={"OMP_NUM_THREADS": "1"})
     if run.code != 0:
-        raise SystemExit(f"tests.bench.arithmetic failed:\n{run.said[-2000:]}")
+        raise SystemExit(f"tests.bench.{name} failed:\n{run.said[-2000:]}")
     found: Facts = json.loads(run.said.splitlines()[-1])
     return found
 

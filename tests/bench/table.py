@@ -94,6 +94,8 @@ def _where(facts: Facts) -> list[str]:
         *lines,
         f"   A submission after the first takes {each:.0f} ms of CPU; the checks' own arithmetic, in a loop in one",
         f"   warm process, takes {own:.0f} ms. Above it: {above:.0f} ms (aim: at most {aim:.0f} ms).",
+        *_row("A worker", "CPU ms"),
+        *(line for name, seconds in facts["one_worker"].items() for line in _row(name, 1000 * seconds)),
     ]
 
 
