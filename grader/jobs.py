@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 from .assemble import GIVEN_FOLDER, from_folder, only
 from .collecting import RowId
@@ -44,7 +45,7 @@ class Jobs:
             submission_wall_seconds=SLOWER * caps.submission_wall_seconds,
         )
 
-    @property
+    @cached_property
     def draws_on(self) -> str:
         """Where checks run that compare what was drawn: the answers of a kit were drawn on a CPU."""
         return self.device if (self.course.root / REFERENCE / self.file).is_file() else CPU

@@ -252,7 +252,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Time the grader beside plain pytest.")
     parser.add_argument("--part", type=int, choices=PARTS, action="append", help="one part; may be given again")
-    parser.add_argument("--size", type=int, default=100, help="submissions in the class")
+    parser.add_argument("--size", type=int, default=300, help="submissions in the class")
     parser.add_argument("--rounds", type=int, default=3, help="runs of ours in parts 1 and 2")
     parser.add_argument("--rival", type=int, default=10, help="submissions the rival runs a round; scaled to the class")
     parser.add_argument("--saves", type=int, default=50, help="saves in part 6")
