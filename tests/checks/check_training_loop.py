@@ -244,7 +244,7 @@ def check_train_values(impl, rng, accumulation, seed):
     return {"output": records, "parameters": values(model)}
 
 
-@graded("train", weight=3, rows=[{"stop_at": 2}, {"stop_at": 5}])
+@graded("train", weight=3, rows=[{"stop_at": 4}, {"stop_at": 5}])  # after a step without and with validation
 def check_train_resumes(impl, rng, scratch, stop_at):
     """A run that is stopped and goes on from its checkpoint is the run that was not stopped, bit for bit."""
     arguments = run_of(impl, rng)
@@ -258,7 +258,7 @@ def check_train_resumes(impl, rng, scratch, stop_at):
     return {"records": records, "in two parts": parts, "parameters": values(second), "difference": apart}
 
 
-@graded("train", weight=1, rows=[{"save_every": 3, "total_steps": 7}], pins="save_every")
+@graded("train", weight=1, rows=[{"save_every": 5, "total_steps": 11}], pins="save_every")
 def check_train_saves(impl, rng, scratch, save_every, total_steps):
     """The checkpoint is written after every save_every steps and at the end; then there is nothing left to do."""
     path, found = scratch / "run.pt", {}
