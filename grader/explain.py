@@ -10,7 +10,7 @@ from .axes import Signature, axis_names
 from .compare import ONE_DEVICE, Mismatch
 from .device import PLACES, SECOND
 from .expected import as_floats
-from .listing import tell
+from .listing import shown, tell
 from .outcome import Container, Foreign, Leaf, Raised, TensorLeaf
 from .record import Picture
 from .relations import NO_SIZES, relate, relate_shift
@@ -240,20 +240,14 @@ def _kind(leaf: Leaf | Raised) -> str:
             return _a(kind)
         case None:
             return "None"
-    return f"{type(leaf).__name__} {_short(leaf)}"[:200]
-
-
-def _short(leaf: object) -> str:
-    """repr, but an int of more digits than Python prints is told by their number."""
-    huge = isinstance(leaf, int) and leaf.bit_length() > 4096
-    return f"an int of {leaf.bit_length()} bits" if huge else repr(leaf)  # type: ignore[attr-defined]
+    return f"{type(leaf).__name__} {shown(leaf)}"[:200]
 
 
 def _number(leaf: Leaf | Raised) -> str:
     if isinstance(leaf, float):
         return f"{leaf:.6g}"
     plain = isinstance(leaf, str) and leaf.isprintable() and leaf == leaf.strip() != ""
-    return str(leaf)[:200] if plain else _short(leaf)[:200]
+    return str(leaf)[:200] if plain else shown(leaf)[:200]
 
 
 def _two(right: object, yours: object) -> tuple[str, str]:

@@ -20,8 +20,10 @@ BLINDFOLDS = (  # functions that let something run unseen
     *(("threading", name) for name in ("_start_new_thread", "_start_joinable_thread")),
 )
 FRAMES = ("tb_frame", "gi_code", "gi_frame", "cr_code", "ag_code", "__code__")  # not f_code, which the watch reads
-HEAP = ("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys._current_frames")
-NOTED = re.compile(rf"{'|'.join(map(re.escape, (*FRAMES, *HEAP, *map('.'.join, BLINDFOLDS))))}", re.ASCII)
+HEAP = ("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys._current_frames", "sys._getframe")
+MADE_CODE = ("marshal.loads", "code.__new__", "function.__new__")  # it can bear any file's name
+EVENTS = (*HEAP, *MADE_CODE)
+NOTED = re.compile(rf"{'|'.join(map(re.escape, (*FRAMES, *EVENTS, *map('.'.join, BLINDFOLDS))))}", re.ASCII)
 Note = Callable[[str, FrameType], None]
 
 
@@ -42,11 +44,17 @@ def stand(forbidden: Sequence[str], note: Note, ours: tuple[str, ...]) -> None:
         sys.modules.pop(package, None)  # else nobody would look for it
     sys.meta_path.insert(0, _Imports(listened, note))
 
+    looking: list[bool] = []
+
     def heard(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in HEAP or (event == "object.__getattr__" and arguments[1] in FRAMES):
+        if looking:  # our own look at a frame is an event, too
+            return
+        if event in EVENTS or (event == "object.__getattr__" and arguments[1] in FRAMES):
+            looking.append(True)
             frame = sys._getframe(1)
+            looking.clear()
             if not frame.f_code.co_filename.startswith(ours):  # traceback and inspect may look
-                note(event if event in HEAP else str(arguments[1]), frame)
+                note(event if event in EVENTS else str(arguments[1]), frame)
 
     sys.addaudithook(heard)
 

@@ -19,7 +19,8 @@ def sides(expected: Mapping[str, Leaf], got: Mapping[str, Leaf], path: str) -> S
     """The outermost list around a path that holds nothing but plain values on both sides; None if there is none."""
     ends = [match.start() for match in re.finditer(r"\[\d+\]", path)] + [len(path)]
     for above in dict.fromkeys(path[:end] for end in ends):
-        one, other = _rebuilt(expected, above), _rebuilt(got, above)
+        one = _rebuilt(expected, above)
+        other = _rebuilt(got, above) if isinstance(one, list) else ()
         if isinstance(one, list) and isinstance(other, list):
             return above, one, other
     return None
@@ -27,19 +28,29 @@ def sides(expected: Mapping[str, Leaf], got: Mapping[str, Leaf], path: str) -> S
 
 def tell(expected: list[object], got: list[object]) -> str:
     """What differs between two lists, in one sentence without a full stop."""
-    whole = f"expected {expected!r}, got {got!r}"
+    whole = f"expected {shown(expected)}, got {shown(got)}"
     if len(whole) <= 2 * SHORT:
         return whole
     pairs = zip(expected, got, strict=False)
-    first = next((i for i, (one, other) in enumerate(pairs) if repr(one) != repr(other)), min(len(expected), len(got)))
+    first = next(
+        (i for i, (one, other) in enumerate(pairs) if shown(one) != shown(other)), min(len(expected), len(got))
+    )
     one, other = (_entry(entries, first) for entries in (expected, got))
     before = f"; the {first} before it {'is' if first == 1 else 'are'} right" if first else ""
     counts = f" ({len(got)} entries in all, {len(expected)} expected)" if len(got) != len(expected) else ""
     return f"entry {first}: expected {one}, got {other}{before}{counts}"
 
 
+def shown(value: object) -> str:
+    """repr, but an int of more digits than Python prints is told by their number."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
+    huge = isinstance(value, int) and value.bit_length() > 4096
+    return f"an int of {value.bit_length()} bits" if huge else repr(value)  # type: ignore[attr-defined]
+
+
 def _entry(entries: list[object], index: int) -> str:
-    text = repr(entries[index]) if index < len(entries) else "no more"
+    text = shown(entries[index]) if index < len(entries) else "no more"
     return text if len(text) <= SHORT else f"{text[:SHORT]}…"
 
 

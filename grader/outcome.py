@@ -26,6 +26,7 @@ MAX_PAYLOAD = 16 << 20
 MAX_JOB = 64 << 20  # all frames of a worker
 MAX_LEAVES = 100_000
 MAX_PATH = 1_000  # characters of the keys that lead to a leaf
+MAX_DEPTH = 50  # of lists within lists
 MAX_SECONDS = 3600.0  # the time is the worker's own account
 MAX_GPU_BYTES = 1 << 50
 MAX_AXES = 64  # torch computes with no more
@@ -90,19 +91,40 @@ class Outcome:
     gpu_bytes: int = 0  # at the peak
 
 
-def flatten(value: object, path: str = "") -> Iterator[tuple[str, Leaf]]:
-    """(path, leaf) for every container and leaf of nested lists and dicts."""
+def flatten(value: object, path: str = "", depth: int = 0) -> Iterator[tuple[str, Leaf]]:
+    """(path, leaf) for every container and leaf of nested lists and dicts.
+
+    A class of the submission's own has no say in what its list or dict holds.
+
+    Raises:
+        RecursionError: lists within lists, too many.
+    """
+    entries: Mapping[str, object]
     if isinstance(value, dict):
-        keys = {(key if isinstance(key, str) else repr(key)): item for key, item in value.items()}
-        yield path, Container("dict", tuple(keys))
-        for key, item in keys.items():
-            yield from flatten(item, f"{path}.{key}" if path else key)
+        entries = {_key(key): item for key, item in dict.items(value)}
     elif isinstance(value, list | tuple):
-        yield path, Container("list", tuple(str(i) for i in range(len(value))))
-        for i, item in enumerate(value):
-            yield from flatten(item, f"{path}[{i}]")
+        base = list if isinstance(value, list) else tuple
+        entries = {str(i): item for i, item in enumerate(base.__iter__(value))}  # type: ignore[arg-type]
     else:
         yield path, _leaf(value)
+        return
+    if depth == MAX_DEPTH:
+        raise RecursionError(f"what it returned is nested more than {MAX_DEPTH} deep")
+    container = Container("dict" if isinstance(value, dict) else "list", tuple(entries))
+    yield path, container
+    for key, item in entries.items():
+        yield from flatten(item, _below(path, container, key), depth + 1)
+
+
+def _key(key: object) -> str:
+    return (str.__str__(key) if isinstance(key, str) else repr(key)) or "''"
+
+
+def _below(path: str, container: Container, key: str) -> str:
+    """The path of an entry; an empty one is the whole."""
+    if container.kind == "list":
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if path else key
 
 
 def _leaf(value: object) -> Leaf:
@@ -178,6 +200,8 @@ def decode(header: bytes, payload: bytes) -> Outcome:
         data = json.loads(header)
         tensors = load(payload) if payload else {}
         leaves = {str(path)[:MAX_PATH]: from_plain(kind, value, tensors) for path, kind, value in data["leaves"]}
+        if data["ended"] == "values":
+            _require_tree(leaves)
         raised = _raised(**data["raised"]) if data["raised"] else None
         if data["ended"] not in ("values", "raised", "crashed"):
             raise ValueError("unknown ending")
@@ -194,6 +218,24 @@ def decode(header: bytes, payload: bytes) -> Outcome:
         )
     except Exception as error:  # any malformed byte may surface as any exception of a parser
         raise BadFrame(f"{type(error).__name__}: {error}") from None
+
+
+def _require_tree(leaves: Mapping[str, Leaf]) -> None:
+    """Every leaf stands once below the whole and not too deep, so that what walks through them comes to an end."""
+    waiting, visited = [("", 0)], 0
+    while waiting:
+        path, depth = waiting.pop()
+        visited += 1
+        leaf = leaves[path]
+        if isinstance(leaf, Container):
+            numbers = tuple(map(str, range(len(leaf.keys))))
+            if depth == MAX_DEPTH or (leaf.kind == "list" and leaf.keys != numbers):
+                raise ValueError("a list that is none")
+            waiting += [(_below(path, leaf, key)[:MAX_PATH], depth + 1) for key in leaf.keys]
+        if visited + len(waiting) > len(leaves):
+            raise ValueError("entries without a leaf")
+    if visited != len(leaves):
+        raise ValueError("leaves without a container")
 
 
 def _raised(kind: str, bases: list[str], message: str, trace: str) -> Raised:

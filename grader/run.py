@@ -104,6 +104,7 @@ def carry_out(
 ) -> list[SubmissionRecord]:
     """Grade what the plan says, calling `done` with each record; returns all records sorted by submission."""
     records, module = list(planned.kept), planned.module
+    faults: list[GraderFault] = []
     if planned.todo:
         _make(out)
         write_whole(out / RUN_FILE, json.dumps({**_runs(out), module.name: planned.seed}, indent=1) + "\n")
@@ -114,7 +115,11 @@ def carry_out(
             futures = {pool.submit(grade, session, *work, options): work[0].name for work in planned.todo}
             try:
                 for future in as_completed(futures):
-                    record = _finished(future, futures[future])
+                    try:
+                        record = _finished(future, futures[future])
+                    except GraderFault as fault:  # the others have their records before it is told
+                        faults.append(fault)
+                        continue
                     with timings.step("write a record"):
                         write_whole(out / record.submission / f"{module.name}.json", record.to_json())
                     records.append(record)
@@ -122,11 +127,13 @@ def carry_out(
             finally:
                 for future in futures:
                     future.cancel()
+    if faults:
+        raise faults[0]
     return sorted(records, key=lambda record: record.submission)
 
 
 def _finished(future: Future[SubmissionRecord], submission: str) -> SubmissionRecord:
-    """The record; whatever went wrong on our side stops the run and names the submission it happened on."""
+    """The record; whatever went wrong on our side names the submission it happened on."""
     try:
         return future.result()
     except (BadRequest, GraderFault):

@@ -8,6 +8,7 @@ could blind it there is listed here as suspicious: for a person to look at, neve
 import ast
 import re
 import warnings
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from .names import At, Binding, Names, Scope, folded
 from .text import one_line
 
 MAX_REPEATS = 10  # findings of one call in one task
+MAX_SEEN = 1_000  # different calls that are believed of one worker
 SEEN = re.compile(r"(\d{1,7}) ([\w.]{1,100}(?:\.\*)?)", re.ASCII)
 BUILTINS = ("exec", "eval", "compile", "open", "__import__", "__builtins__", "globals")
 ATTRIBUTES = (
@@ -68,7 +70,8 @@ class Screen:
         The name is the worker's own account, and so a stranger's: what course.toml does not forbid is left out.
         """
         known = {finding.line for finding in self.forbidden}
-        seen = [(int(found[1]), found[2]) for call in calls if (found := SEEN.fullmatch(call))]
+        told_of = sorted({(int(found[1]), found[2]) for call in calls if (found := SEEN.fullmatch(call))})
+        seen = told_of[:MAX_SEEN]
         named = {line for line, name in seen if not name.startswith(KERNEL)}  # the kernel says the same once more
         added = [
             Finding(line, name, f"{name}, seen while it ran,", task)
@@ -89,7 +92,8 @@ class Screen:
 
     def _tasks_at(self, line: int) -> list[str | None]:
         """The tasks that the code on a line counts for."""
-        return next((tasks for first, last, tasks in self.spans if first <= line <= last), [None])
+        at = bisect_right(self.spans, line, key=lambda span: span[0]) - 1
+        return self.spans[at][2] if at >= 0 and line <= self.spans[at][1] else [None]
 
 
 def screen(source: str, module: Module) -> Screen:

@@ -6,6 +6,7 @@ nearest frame outside torch and Python's own library, so that given, the earlier
 check may use what the student may not. A submission can blind it, with the names that screen.py calls suspicious.
 """
 
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ LIBRARIES = (
     *(str(Path(file).parent) for file in (torch.__file__, __file__)),
     "<frozen",
 )
+CHECKS = re.compile(r"/.*/check_\w+\.py")
 NameOf = Callable[[Any], str | None]
 STARTS_OF_OURS = ("assignments/", "given_parts/")  # also the files that stand in for other tasks and earlier modules
 
@@ -45,14 +47,10 @@ class Watch:
     """Collects the forbidden calls of one file."""
 
     def __init__(self, forbidden: Sequence[str], file: str) -> None:
-        self._add, self._all = _ledger()
+        self._add, self.calls = _ledger()  # take `calls` before the submission can reach this object
         self._forbidden, self._file = forbidden, file
         self._functions = _Functions(_functions(forbidden).get, self._saw)
         self._kernels = _Kernels(_kernels(forbidden), self._saw)
-
-    @property
-    def calls(self) -> frozenset[Call]:
-        return self._all()
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -143,4 +141,4 @@ def _blamed(frame: FrameType | None, file: str) -> int | None:
 
 def _is_ours(frame: FrameType, file: str) -> bool:
     name = frame.f_code.co_filename
-    return name != file and (name.startswith(STARTS_OF_OURS) or Path(name).name.startswith("check_"))
+    return name != file and (name.startswith(STARTS_OF_OURS) or CHECKS.fullmatch(name) is not None)

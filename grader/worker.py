@@ -93,6 +93,7 @@ def run_all(
 ) -> Iterator[Outcome]:
     """How the first package loaded; then, if it did, the outcome of every run in order, and what the watch saw."""
     watch = Watch(job.watched, f"{loading.PACKAGE}/{job.module}.py")
+    calls = watch.calls
     if job.watched:
         watch.guard()
     loaded, own = _load(job, job.runs[0].package, printed)
@@ -125,7 +126,7 @@ def run_all(
                     outcome = run_row(_module(job), check, rng, scratch, printed)
                 yield outcome
     if job.watched:
-        yield Outcome("values", dict(flatten([f"{call.line} {call.name}" for call in sorted(watch.calls)])))
+        yield Outcome("values", dict(flatten([f"{call.line} {call.name}" for call in sorted(calls())])))
 
 
 def _device(job: Job, row: RowId, wide: bool) -> str:

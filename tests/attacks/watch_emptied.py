@@ -39,9 +39,9 @@ def hostile(task, *arguments):
         variables = operator.attrgetter("f_" + "locals")(frame)
         if "watch" in variables:
             with contextlib.suppress(Exception):
-                variables["watch"].calls.clear()
+                variables["watch"].calls = frozenset
             with contextlib.suppress(Exception):
-                variables["watch"].calls = set()
+                variables["calls"] = frozenset
         frame = operator.attrgetter("f_" + "back")(frame)
     return arguments[0]
 

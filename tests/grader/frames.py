@@ -10,7 +10,8 @@ from torch import Tensor
 from grader.outcome import Outcome, decode
 
 FUZZ = settings(derandomize=True, database=None, deadline=None, max_examples=150)
-FIELDS = {"ended": "values", "leaves": [], "raised": None, "why": "", "seconds": 0.0, "printed": "", "gpu_bytes": 0}
+NONE = [["", "json", None]]
+FIELDS = {"ended": "values", "leaves": NONE, "raised": None, "why": "", "seconds": 0.0, "printed": "", "gpu_bytes": 0}
 
 
 def received(tensors: dict[str, Tensor] | None = None, **fields: Any) -> Outcome:

@@ -31,6 +31,7 @@ LONG = list(range(1000, 1100))
             [[b"a", b"b"]] * 49 + [[b"b", b"a"]],
             "entry 49: expected [b'a', b'b'], got [b'b', b'a']; the 49 before it are right",
         ),
+        ([1], [10**5000], "expected [1], got [an int of 16610 bits]"),
         (["a" * 400], ["b"], f"entry 0: expected '{'a' * 159}…, got 'b'"),
     ],
 )

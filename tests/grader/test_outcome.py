@@ -250,6 +250,34 @@ def test_any_nested_value_comes_back_the_same(value: object) -> None:
 # --- limits ---
 
 
+class Sly(dict[str, object]):
+    """A dict that holds nothing and answers with something."""
+
+    def items(self) -> Any:
+        return {"": torch.ones(2)}.items()
+
+
+class SlyList(list[int]):
+    def __iter__(self) -> Any:
+        return iter([torch.ones(2)])
+
+
+def test_list_or_dict_of_a_class_of_its_own_has_no_say_in_what_it_holds() -> None:
+    assert dict(flatten(Sly())) == {"": Container("dict", ())}
+    assert dict(flatten(SlyList([3]))) == {"": Container("list", ("0",)), "[0]": 3}
+
+
+def test_empty_key_is_not_the_whole() -> None:
+    assert list(back({"": 1})) == ["", "''"]
+
+
+def test_lists_without_end_are_an_error_of_the_submission() -> None:
+    endless: list[object] = []
+    endless += [endless, endless]
+    with pytest.raises(RecursionError, match=r"^what it returned is nested more than 50 deep$"):
+        dict(flatten(endless))
+
+
 def test_tensor_too_large_crosses_as_its_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcome, "MAX_PAYLOAD", 1 << 20)
     large = torch.zeros(1).expand(1024, 257)

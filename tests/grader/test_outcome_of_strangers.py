@@ -54,6 +54,24 @@ def test_leaf_that_is_none_is_refused(leaf: object) -> None:
         received(leaves=[leaf])
 
 
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        [],
+        [["x", "json", None]],
+        [["", "json", None], ["x", "json", None]],
+        [["", "list", ["0", "0"]], ["[0]", "json", 1]],
+        [["", "list", ["1"]], ["[1]", "json", 1]],
+        [["", "dict", ["x"]]],
+        [["", "dict", [""]]],
+        [["" + "[0]" * depth, "list", ["0"]] for depth in range(60)] + [["[0]" * 60, "json", 1]],
+    ],
+)
+def test_leaves_that_are_no_tree_of_some_levels_are_refused(leaves: object) -> None:
+    with pytest.raises(BadFrame):
+        received(leaves=leaves)
+
+
 @pytest.mark.parametrize("field", FIELDS)
 def test_header_without_one_of_its_fields_is_refused(field: str) -> None:
     with pytest.raises(BadFrame, match="KeyError"):

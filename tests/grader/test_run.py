@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from grader import run as runs
 from grader.collect import Submission
 from grader.course import Course, Module
-from grader.errors import BadRequest
+from grader.errors import BadRequest, GraderFault
 from grader.grade import Options
 from grader.record import SubmissionRecord, from_json
 from grader.run import Plan, _shared_seed, carry_out, plan
@@ -72,6 +74,22 @@ def test_fresh_run_draws_a_new_seed(course: Course, attention: Module, results: 
     fresh = planned(course, attention, results, [ANN, BOB], fresh=True)
     assert fresh.seed != 3
     assert names(fresh.todo) == ["ann", "bob"]
+
+
+def test_fault_of_ours_on_one_submission_costs_the_others_nothing(
+    course: Course, attention: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = runs.grade
+
+    def faulty(session: Any, submission: Submission, *rest: Any) -> SubmissionRecord:
+        if submission is ANN:
+            raise RuntimeError("no such verdict")
+        return real(session, submission, *rest)
+
+    monkeypatch.setattr(runs, "grade", faulty)
+    with pytest.raises(GraderFault, match=r"^on ann: RuntimeError: no such verdict$"):
+        run(course, attention, tmp_path, planned(course, attention, tmp_path, [ANN, BOB]))
+    assert [path.parent.name for path in tmp_path.glob("*/attention.json")] == ["bob"]
 
 
 def test_another_seed_into_the_same_folder_is_refused(course: Course, attention: Module, results: Path) -> None:

@@ -53,18 +53,30 @@ BLINDFOLDED = {
     "thread": 'operator.attrgetter("threading.Thread")(torch)(target=look).start()',
     "dispatch off": 'operator.attrgetter("_C._DisableTorchDispatch")(torch)()',
     "frame": "look()",
+    "frame by its number": 'operator.attrgetter("_get" + "frame")(sys)()',
+    "code from bytes": 'operator.attrgetter("loads")(marshal)(CODE)',
 }
 
 
 @pytest.mark.parametrize("way", BLINDFOLDED)
 def test_what_could_blind_the_watch_is_noted_by_whatever_name(graded: Graded, way: str) -> None:
     source = (
-        "import operator\nimport torch\n\n"
+        "import marshal\nimport operator\nimport sys\nimport torch\n\n"
+        'CODE = b"\\xe9\\x01\\x00\\x00\\x00"\n\n'
         "def look():\n    try:\n        raise KeyError\n    except KeyError as error:\n"
         '        return operator.attrgetter("tb_" + "frame")(error.__traceback__)\n\n'
         f"def softmax(x, dim):\n    {BLINDFOLDED[way]}\n    return x\n"
     )
     assert [note for note in graded(source).notes if "seen while it ran" in note]
+
+
+def test_check_without_hidden_rows_is_watched_too(graded: Graded, session: Session) -> None:
+    """The built-in is called on another device alone, and no hidden row is there."""
+    source = session.course.source("reference", "attention") + (
+        "\nimport operator\n\nown = softmax\n\ndef softmax(x, dim):\n"
+        '    return own(x, dim) if x.device.type == "cpu" else operator.attrgetter("soft" + "max")(torch)(x, dim)\n'
+    )
+    assert {task for task, _ in forbidden(graded(source))} == {"softmax"}
 
 
 def test_second_chance_is_watched_too(session: Session) -> None:
@@ -156,9 +168,9 @@ print(sorted({{'torch._dynamo', 'sympy'}} & set(sys.modules)))
 
 def test_import_of_a_forbidden_package_is_noted_whoever_asks_for_it() -> None:
     code = (
-        "import timeit\nimport wave\nfrom grader import guard\n"
+        "import timeit\nimport wave\nfrom grader import guard, watch\n"
         "noted = []\n"
-        "guard.stand(['wave.*', 'torch.softmax'], lambda name, frame: noted.append(name), ())\n"
+        "guard.stand(['wave.*', 'torch.softmax'], lambda name, frame: noted.append(name), watch.LIBRARIES)\n"
         "timeit.timeit('import wave', number=1)\n"
         "print(noted)\n"
     )
