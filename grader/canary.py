@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from . import scratch
-from .kernel import CLONE_NEWUSER, LINUX, call
+from .kernel import CLONE_NEWUSER, LINUX, call, top_of_stack, touch
 
 MAP_GROWSDOWN = 0x100  # of Linux: a mapping that counts as a stack
+DEEP = 16 << 20  # bytes, below any stack that a worker should have
 KINDS_OF_MEMORY = (mmap.MAP_PRIVATE, mmap.MAP_SHARED, mmap.MAP_PRIVATE | MAP_GROWSDOWN)
 
 
@@ -40,7 +41,11 @@ def watch(bait: Bait) -> list[str]:
         "memory of others": lambda: LINUX and all(_refused(partial(_read, f"/proc/{pid}/mem")) for pid in bait.pids),
         "processes": _cannot_multiply,
         "new namespaces": lambda: _refused(partial(call, "unshare", CLONE_NEWUSER)),
-        "memory": lambda: all(_refused(partial(_map, bait.memory_bytes, flags)) for flags in KINDS_OF_MEMORY),
+        "memory": lambda: (
+            all(_refused(partial(_map, bait.memory_bytes, flags)) for flags in KINDS_OF_MEMORY)
+            and _refused(_grow_stack)
+            and _refused(_resize_stack)
+        ),
         "disk space": lambda: scratch.is_small(bait.scratch),
     }
     return [name for name, probe in probes.items() if probe()]
@@ -56,6 +61,18 @@ def _refused(attempt: Callable[[], object]) -> bool:
 
 def _map(size: int, flags: int) -> None:
     mmap.mmap(-1, size + mmap.PAGESIZE, flags | mmap.MAP_ANONYMOUS).close()
+
+
+def _grow_stack() -> None:
+    """Use the stack below where its limit should end, after raising that."""
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (most, most))
+    touch(top_of_stack() - DEEP)
+
+
+def _resize_stack() -> None:
+    """Give a page of the stack the size that it has; who may do that may make it larger."""
+    call("mremap", top_of_stack() // mmap.PAGESIZE * mmap.PAGESIZE, mmap.PAGESIZE, mmap.PAGESIZE, 0)
 
 
 def _read(path: str) -> None:

@@ -7,7 +7,7 @@ Source: unshare(2), pivot_root(2), user_namespaces(7), pid_namespaces(7).
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from .kernel import (
@@ -40,17 +40,19 @@ def enter(readable: Iterable[str], devices: Iterable[str] = ()) -> None:
     """
     _unshare()
     call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-    shown = [*readable, *DEVICES, *devices, "/proc", "/sys"]
-    sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown}
-    call("mount", b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID, b"mode=755")
-    VIEW_PATH = Path(os.fsdecode(VIEW))
-    VIEW_PATH.mkdir()
-    (VIEW_PATH / SCRATCH.name).mkdir()
-    call("mount", VIEW, VIEW, None, MS_BIND | MS_REC, None)  # pivot_root wants a mount point
-    for path, fd in sources.items():
-        _show(path, fd, VIEW_PATH)
-        os.close(fd)
-    os.chdir(VIEW_PATH)
+    shown = dict.fromkeys([*readable, *DEVICES, *devices, "/proc", "/sys"])  # a descriptor left open leads outside
+    view = Path(os.fsdecode(VIEW))
+    with ExitStack() as opened:
+        sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shown}
+        for fd in sources.values():
+            opened.callback(os.close, fd)
+        call("mount", b"tmpfs", b"/tmp", b"tmpfs", MS_NOSUID, b"mode=755")
+        view.mkdir()
+        (view / SCRATCH.name).mkdir()
+        call("mount", VIEW, VIEW, None, MS_BIND | MS_REC, None)  # pivot_root wants a mount point
+        for path, fd in sources.items():
+            _show(path, fd, view)
+    os.chdir(view)
     call("pivot_root", b".", b".")
     call("umount2", b".", MNT_DETACH)
     os.chdir("/")

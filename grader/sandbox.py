@@ -20,10 +20,11 @@ from pathlib import Path
 
 from . import landlock, namespaces, scratch, seccomp
 from .device import CPU, gpu_files, gpu_nodes, is_gpu
-from .kernel import LINUX, PR_SET_PDEATHSIG, call
+from .kernel import LINUX, PR_SET_PDEATHSIG, call, top_of_stack, touch
 
 MIB = 1 << 20
 GRACE = 1.25  # times the CPU time of a check, for code that does not return to Python
+STACK, ARGUMENTS = 8 << 20, 256 << 10  # of the main thread, and what of it the start of the program may have taken
 ADDRESS_SPACE = 64 << 30
 PROCESSES = 64  # and threads
 FILES, FILES_FOR_GPU = 256, 4096  # open at a time; a driver opens dozens for each GPU of the machine
@@ -161,8 +162,26 @@ def _limits(orders: Orders) -> None:
         _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)
         # the page tables of an empty mapping count nowhere, and take a 512th of it; a GPU's driver reserves far more
         _limit(resource.RLIMIT_AS, ADDRESS_SPACE)
+        if LINUX:
+            _end_growth()
     if LINUX:  # elsewhere nobody has counted what else the user runs
         _limit(resource.RLIMIT_NPROC, PROCESSES + (orders.tasks if orders.uid is None else 0))
+
+
+def _end_growth() -> None:
+    """Give the main thread's stack its full size now, of which only what is used takes memory, and no more later.
+
+    No limit on memory counts a stack, and its own limit counts each piece of one that has been cut by itself. Threads
+    are not touched: the C library has read at its start how large their stacks are to be.
+    """
+    now, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    size = STACK if now == resource.RLIM_INFINITY else min(now, STACK)
+    try:
+        touch(top_of_stack() - size + ARGUMENTS)
+    except OSError:  # it keeps a limit that only cuts get around
+        _limit(resource.RLIMIT_STACK, size)
+    else:
+        _limit(resource.RLIMIT_STACK, 0)
 
 
 def _limit(which: int, value: int, margin: int = 0) -> None:

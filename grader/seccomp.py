@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 
-from .kernel import MACHINE, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, PR_SET_SECCOMP, call
+from .kernel import MACHINE, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, PR_SET_SECCOMP, call, top_of_stack
 
 # name → number on x86-64 and on arm64; None where the architecture has no such call
 FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
@@ -132,16 +132,18 @@ FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
 OF_A_GPU = ("socket", "bind", "listen", "memfd_create", "sched_setaffinity", "sched_setscheduler", "sched_setparam")
 SOCKET, AF_UNIX = FORBIDDEN["socket"], 1
 CLONE, CLONE3, KILL, TGKILL = (56, 220), (435, 435), (62, 129), (234, 131)
-PRLIMIT, PRCTL, FCNTL, IOCTL, MMAP = (302, 261), (157, 167), (72, 25), (16, 29), (9, 222)
+PRLIMIT, PRCTL, FCNTL, IOCTL, MMAP, MREMAP = (302, 261), (157, 167), (72, 25), (16, 29), (9, 222), (25, 216)
 OWNERS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: a signal to anyone when a pipe fills
 OWNERS_BY_IOCTL = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
 SHARED_WITHOUT_FILE, GROWS_DOWN = 0x21, 0x100  # of mmap: memory that no limit counts
+MOVES_OTHERS = 0x6  # of mremap, MREMAP_FIXED and MREMAP_DONTUNMAP: newer kernels then take several mappings at a time
+ROOM_OF_STACK = 128 << 20  # the kernel puts nothing else this close below the top of the stack
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32_BIT = 0x40000000
 CLONE_THREAD = 0x00010000
 # seccomp_data: the call's number, the architecture, and the low half of the first, second and fourth argument
-NUMBER, ARCH, FIRST, SECOND, FOURTH = 0, 4, 16, 24, 40
-LOAD, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+NUMBER, ARCH, FIRST, FIRST_HIGH, SECOND, FOURTH = 0, 4, 16, 20, 24, 40
+LOAD, EQUAL, ABOVE, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 SECCOMP_MODE_FILTER = 2
 
@@ -160,15 +162,15 @@ def restrict(gpu: bool = False) -> None:
     """
     if not supported():
         raise OSError(0, f"no table of system calls for {MACHINE}")
-    program = assemble(MACHINE, os.getpid(), gpu)
+    program = assemble(MACHINE, os.getpid(), gpu, max(0, top_of_stack() - ROOM_OF_STACK))
     code = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.create_string_buffer(fprog, len(fprog)), 0, 0)
 
 
-def assemble(machine: str, pid: int, gpu: bool = False) -> bytes:
-    """The filter as BPF instructions."""
+def assemble(machine: str, pid: int, gpu: bool = False, stack: int = 0) -> bytes:
+    """The filter as BPF instructions. `stack`: from this address on no mapping is resized."""
     column = 0 if machine == "x86_64" else 1
     deny = ERRNO | errno.EPERM
     lines = [
@@ -195,7 +197,7 @@ def assemble(machine: str, pid: int, gpu: bool = False) -> bytes:
     lines += _never_with(FCNTL[column], SECOND, OWNERS, deny)
     lines += _never_with(IOCTL[column], SECOND, OWNERS_BY_IOCTL, deny)
     if not gpu:
-        lines += _counted_memory(MMAP[column])
+        lines += _counted_memory(MMAP[column]) + _stack_stays(MREMAP[column], stack)
     return b"".join([*lines, _line(RETURN, ALLOW)])
 
 
@@ -217,6 +219,17 @@ def _counted_memory(mmap: int) -> list[bytes]:
     return [
         *(_line(EQUAL, mmap, 0, 6), _line(LOAD, FOURTH), _line(ANY_BIT, GROWS_DOWN, 2, 0)),
         *(_line(AND, SHARED_WITHOUT_FILE), _line(EQUAL, SHARED_WITHOUT_FILE, 0, 1)),
+        *(_line(RETURN, ERRNO | errno.ENOMEM), _line(RETURN, ALLOW)),
+    ]
+
+
+def _stack_stays(mremap: int, stack: int) -> list[bytes]:
+    """Refuse to resize or move the stack, which would count nowhere; realloc of large blocks lives on mremap."""
+    high, low = divmod(stack, 1 << 32)
+    return [
+        *(_line(EQUAL, mremap, 0, 9), _line(LOAD, FOURTH), _line(ANY_BIT, MOVES_OTHERS, 5, 0)),
+        *(_line(LOAD, FIRST_HIGH), _line(ABOVE, high, 3, 0), _line(EQUAL, high, 0, 3)),
+        *(_line(LOAD, FIRST), _line(AT_LEAST, low, 0, 1)),
         *(_line(RETURN, ERRNO | errno.ENOMEM), _line(RETURN, ALLOW)),
     ]
 

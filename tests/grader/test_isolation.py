@@ -125,9 +125,40 @@ ATTEMPTS = {
     "outlive the zygote": "(prctl(1, 0, 0, 0, 0) == 0) or int('denied')",
     "take shared memory": "mmap.mmap(-1, 3 << 29)",
     "take memory as a stack": "mmap.mmap(-1, 3 << 29, flags=0x122)",
+    "let the stack grow": "STACK.grow()",
+    "cut the stack and let it grow": "STACK.cut()",
+    "resize the stack": "STACK.resize()",
+    "move the stack": "STACK.resize(flags=3)",
     "take page tables": "mmap.mmap(-1, 1 << 40, flags=0x4022, prot=1)",
     "become root": "os.setuid(0) if os.getuid() else int('denied')",
 }
+
+
+# The kernel's answer is asked for, where a touch would end the worker whether it is held or not.
+STACK = """
+class STACK:
+    def lowest():
+        return int(next(line for line in open('/proc/self/maps') if '[stack]' in line).split('-')[0], 16)
+    def touch(address):
+        os.write(PIPE[1], b'x')
+        if ctypes.CDLL(None).read(PIPE[0], ctypes.c_void_p(address), 1) != 1:
+            raise MemoryError
+    def grow():
+        most = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        resource.setrlimit(resource.RLIMIT_STACK, (most, most))
+        STACK.touch(STACK.lowest() - (8 << 20))
+    def cut():
+        ctypes.CDLL(None).munmap(ctypes.c_void_p(STACK.lowest() + 4096), ctypes.c_size_t(4096))
+        STACK.touch(STACK.lowest() - 4096)
+    def resize(flags=1):
+        libc = ctypes.CDLL(None)
+        libc.mremap.restype = ctypes.c_void_p
+        place = mmap.mmap(-1, 1 << 20, flags=0x22)
+        there = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(place)))
+        sizes = map(ctypes.c_size_t, (4096, 4096 if flags & 2 else 8192))
+        if libc.mremap(ctypes.c_void_p(STACK.lowest()), *sizes, flags, there) == 2**64 - 1:
+            raise MemoryError
+"""
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
@@ -155,6 +186,12 @@ def sessions(course: Course) -> Iterator[Callable[..., Session]]:
         yield get
 
 
+def test_large_blocks_still_grow_in_place(session: Session) -> None:
+    """Copying instead would take a minute: the C library's realloc asks for it by mremap."""
+    growing = "text = ''\n    for _ in range(100_000): text += 'abcdefghij' * 50"
+    assert split_heads(session, growing).ended == "values"
+
+
 def split_heads(session: Session, expression: str) -> Outcome:
     """The outcome of a row whose function evaluates an expression and returns the right answer if nothing is raised."""
     import os
@@ -163,6 +200,7 @@ def split_heads(session: Session, expression: str) -> Outcome:
         "import ctypes, fcntl, gc, mmap, os, resource, signal, socket, threading, time, torch\n"
         "prctl, PIPE = ctypes.CDLL(None).prctl, os.pipe()\n"
         f"ROOT, JUDGE = {str(session.course.root)!r}, {os.getpid()}\n"
+        f"{STACK}\n"
         "def split_heads(x, n_heads):\n"
         f"    {expression}\n"
         "    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)\n"
