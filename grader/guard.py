@@ -1,7 +1,7 @@
 """What could blind the watch, or bring in a forbidden package, noted in the worker by whatever name it is reached.
 
-The text of a submission is looked at for these names too (screen.py); a name that is put together while it runs shows
-only here. It is noted and not refused: an instructor reads it, and no points hang on it.
+The text of a submission is looked at for these names too (suspicious.py); a name that is put together while it runs
+shows only here. It is noted and not refused: an instructor reads it, and no points hang on it.
 """
 
 import re

@@ -5,6 +5,7 @@ Made for source from a stranger: no recursion along what the text nests or chain
 
 import ast
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -16,8 +17,10 @@ BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 LATER = (10**9, 0)  # a binding made through `global` holds from nobody knows when
 MAX_LIVE = 20  # bindings of one name that may hold at one place
-MAX_ORIGINS = 50
+MAX_ORIGINS = 20
 MAX_CHAIN = 12  # a.b.c
+MAX_WORDS = 24  # of a dotted name that aliases add up to, and
+MAX_LENGTH = 200  # its characters
 MAX_ALIASES = 50  # a = b, b = c
 
 
@@ -96,7 +99,7 @@ class Names:
             roots = self.origins(_argument(node, 0), scope, depth + 1)
             attributes.append(word)
         tail = "".join(f".{attribute}" for attribute in reversed(attributes))
-        return frozenset(root + tail for root in roots)
+        return frozenset(_end_of(root + tail) for root in roots)
 
     def of_binding(self, binding: Binding, depth: int = 0) -> frozenset[str]:
         """The dotted names that one binding may stand for."""
@@ -202,9 +205,9 @@ class Names:
         yield node.value, at
 
     def _import(self, node: ast.Import | ast.ImportFrom, at: At) -> None:
-        package = "" if isinstance(node, ast.Import) else "." * node.level + (node.module or "")
+        package = "" if isinstance(node, ast.Import) else _start_of("." * node.level + (node.module or ""))
         for alias in node.names:
-            dotted = f"{package}{'' if package.endswith('.') or not package else '.'}{alias.name}"
+            dotted = _start_of(f"{package}{'' if package.endswith('.') or not package else '.'}{alias.name}")
             self.imports.append((node, dotted))
             if alias.name == "*":
                 if package not in self.stars and len(self.stars) < MAX_ORIGINS:
@@ -293,6 +296,38 @@ def folded(node: ast.AST | None, depth: int = 20) -> str | None:
             parts = [folded(value, 0) for value in values]
             return None if None in parts else "".join(part or "" for part in parts)
     return None
+
+
+def _start_of(dotted: str) -> str:
+    """What an import names, without the last words of a name that is too long for any module."""
+    return ".".join(dotted[:MAX_LENGTH].split(".")[:MAX_WORDS])
+
+
+def _end_of(dotted: str) -> str:
+    """A dotted name without the first words of one that is too long; what it reaches is told by the last ones."""
+    if len(dotted) > MAX_LENGTH:
+        dotted = dotted[-MAX_LENGTH:].partition(".")[2]
+    return dotted if dotted.count(".") < MAX_WORDS else ".".join(dotted.split(".")[-MAX_WORDS:])
+
+
+def in_class(scope: Scope | None) -> bool:
+    """Whether code stands in a class, in a method of it for example."""
+    while scope is not None and scope.kind != "class":
+        scope = scope.parent
+    return scope is not None
+
+
+def by_last_word(entries: Iterable[str]) -> dict[str, list[str]]:
+    found = defaultdict(list)
+    for entry in entries:
+        found[entry.rpartition(".")[2]].append(entry)
+    return dict(found)
+
+
+def endings(origins: Iterable[str], entries: dict[str, list[str]]) -> set[str]:
+    """The entries that are among the tails of dotted names, without making the tails: a source can read a million."""
+    found = ((origin, entry) for origin in origins for entry in entries.get(origin.rpartition(".")[2], ()))
+    return {entry for origin, entry in found if f".{origin}".endswith(f".{entry}")}
 
 
 def _argument(node: ast.AST, index: int) -> ast.AST:

@@ -2,7 +2,7 @@
 
 Names are followed through imports and simple assignments, and a helper counts for the tasks that call it. That makes a
 forbidden call visible with its line; it does not make it impossible. The worker watches the calls themselves, and what
-could blind it there is listed here as suspicious: for a person to look at, never punished.
+could blind it there (suspicious.py) is listed too: for a person to look at, never punished.
 """
 
 import ast
@@ -16,30 +16,17 @@ from itertools import combinations
 
 from .course import KERNEL, METHOD, Module, packages
 from .guard import NOTED
-from .names import At, Binding, Names, Scope, folded
+from .names import At, Names, Scope, by_last_word, endings, folded, in_class
+from .suspicious import ways_out
 from .text import one_line
 
 MAX_REPEATS = 10  # findings of one call in one task
 MAX_SEEN = 1_000  # different calls that are believed of one worker
+MAX_NOTES = 200  # suspicious findings in all
 SEEN = re.compile(r"(\d{1,7}) ([\w.]{1,100}(?:\.\*)?)", re.ASCII)
-BUILTINS = ("exec", "eval", "compile", "open", "__import__", "__builtins__", "globals")
-ATTRIBUTES = (
-    *("__subclasses__", "__globals__", "__builtins__", "__code__", "__closure__", "__self__"),
-    *("tb_frame", "f_back", "f_code", "f_globals", "f_locals", "f_builtins"),
-    *(f"{kind}_{what}" for kind in ("gi", "cr", "ag") for what in ("code", "frame")),
-)
-BY_NAME = ("getattr", "setattr", "delattr", "vars")
-# Ways out of the file: to the grader's own objects, to the machine, past the watch on torch's operations.
-MODULES = (
-    *("ctypes", "cffi", "gc", "sys.modules", "sys._getframe", "sys.settrace", "sys.setprofile", "inspect.stack"),
-    *("inspect.currentframe", "builtins", "importlib", "os", "subprocess", "socket", "threading", "_thread"),
-    *("multiprocessing", "concurrent.futures", "signal", "atexit", "pickle", "torch.library", "torch._C", "torch.ops"),
-    *("torch.overrides", "torch.utils._python_dispatch", "torch.utils.cpp_extension", "torch.jit.CompilationUnit"),
-    *("torch.multiprocessing", "asyncio", "code", "codeop", "runpy", "pkgutil", "pydoc", "timeit"),
-    *("unittest.mock", "typing.get_type_hints", "_ctypes", "posix", "_posixsubprocess"),
-)
-NAMESAKES = ("torch.signal",)  # end like one of these, and are none
-PRIVATE = re.compile(r"torch\.(?:[A-Za-z]\w*\.)*_(?!_|foreach_)\w+", re.ASCII)  # torch._C, torch._refs
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+TENSORS = re.compile(r"torch\.(?:nn\.functional\.)?(?!compile\b|load\b)[a-z]\w*", re.ASCII)  # functions that give one
+MAX_STEPS = 20  # towards where a value comes from
 
 
 @dataclass(frozen=True)
@@ -108,11 +95,12 @@ def screen(source: str, module: Module) -> Screen:
     forbidden = _Forbidden(names, module, lines)
     every = [*forbidden.bound(), *forbidden.used()]
     found = _tidy(finding for finding in every if module.forbids(finding.call, finding.task))
-    suspicious = _tidy(finding for finding in _suspicious(names, lines) if finding.call not in module.usual)
+    noted = [(node, call) for node, call in ways_out(names) if call not in module.usual]
+    suspicious = _tidy(Finding(getattr(node, "lineno", 0), call, _written(node, lines)) for node, call in noted)
     defined = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     spans = tuple((node.lineno, node.end_lineno or node.lineno, forbidden.blamed((node.name,))) for node in defined)
     unwritten = frozenset(node.name for node in defined if _only_raises(node))
-    return Screen("", missing, found, suspicious, _shared(forbidden.tasks, module), spans, unwritten)
+    return Screen("", missing, found, suspicious[:MAX_NOTES], _shared(forbidden.tasks, module), spans, unwritten)
 
 
 def _only_raises(node: ast.FunctionDef | ast.ClassDef) -> bool:
@@ -171,8 +159,13 @@ class _Forbidden:
         self.methods = {entry.removeprefix(METHOD) for entry in module.all_forbidden if entry.startswith(METHOD)}
         self.calls = {entry: entry for entry in module.all_forbidden if not entry.startswith((METHOD, KERNEL))}
         self.calls |= {f"torch.Tensor.{method}": METHOD + method for method in self.methods}
+        self.endings = by_last_word(self.calls)
         self.packages = packages(module.all_forbidden)
         self.own = {name for scope in names.scopes if scope.kind == "class" for name in scope.names}
+        self.own |= {
+            write.attr for write, _ in names.writes if isinstance(write.value, ast.Name) and write.value.id == "self"
+        }
+        self.sure: dict[int, bool] = {}  # id of a function or an annotation → whether it is one of a tensor
         self.tasks = _tasks(names, module)
 
     def used(self) -> Iterator[Finding]:
@@ -198,9 +191,9 @@ class _Forbidden:
 
     def _named(self, origins: frozenset[str]) -> set[str]:
         """The entries of course.toml that dotted names fall under."""
-        names = _tails(origins)
-        inside = {entry for entry in self.packages for name in names if name.startswith(entry.removesuffix("*"))}
-        return inside | {self.calls[name] for name in names & self.calls.keys()}
+        starts = {entry: f".{entry.removesuffix('*')}" for entry in self.packages}
+        inside = {entry for entry, start in starts.items() for origin in origins if start in f".{origin}"}
+        return inside | {self.calls[name] for name in endings(origins, self.endings)}
 
     def _method(self, node: ast.AST, at: At) -> set[str]:
         """x.softmax, also as getattr(x, "softmax"), where x may well be a tensor."""
@@ -216,26 +209,73 @@ class _Forbidden:
         return {METHOD + method}
 
     def _is_own(self, receiver: ast.expr, method: str, scope: Scope) -> bool:
-        """Whether the receiver is the student's own object: self, a class of the file, or what holds one."""
+        """Whether the receiver is the student's own object, or may be: a class of the file has such a method.
+
+        The worker sees what is called in the end, so that no tensor gets away with it.
+        """
         match receiver:
-            case ast.Name(id="self" | "cls") if _in_class(scope):
+            case ast.Name(id="self" | "cls") if in_class(scope):
                 return True
             case ast.Name():
                 found = self.names.lookup(receiver, scope)
-                return found is not None and any(self._is_made_here(b, method) for b in found[1])
-            case ast.Attribute(value=ast.Name(id="self")) | ast.Call(func=ast.Name(id="super")):
-                return method in self.own and _in_class(scope)
+                if found is not None and any(isinstance(binding.node, DEFINITIONS) for binding in found[1]):
+                    return True
+        return method in self.own and not self._is_tensor(receiver, scope)
+
+    def _is_tensor(self, node: ast.AST, scope: Scope) -> bool:
+        """Whether an expression is sure to be a tensor: an operator or torch made it, or an annotation says so."""
+        stack = [(node, scope)]
+        for _ in range(MAX_STEPS):
+            if not stack:
+                break
+            node, scope = stack.pop()
+            match node:
+                case ast.BinOp(op=ast.MatMult() | ast.Sub() | ast.Div()):
+                    return True
+                case ast.BinOp(left=left, right=right):  # [Head()] * 4 is a list
+                    stack += [(left, scope), (right, scope)]
+                case ast.Call(func=ast.Name(id="type"), args=[value]):
+                    stack.append((value, scope))
+                case ast.Call(func=function):
+                    if self._gives_tensor(function, scope):
+                        return True
+                    if isinstance(function, ast.Attribute):  # x.mT and x.exp() are tensors if x is
+                        stack.append((function.value, scope))
+                case ast.Attribute(value=value) | ast.Subscript(value=value) | ast.NamedExpr(value=value):
+                    stack.append((value, scope))
+                case ast.Name():
+                    found = self.names.lookup(node, scope)
+                    for binding in found[1] if found else ():
+                        if self._says_tensor(getattr(binding.node, "annotation", None), binding.scope):
+                            return True
+                        stack += [(binding.value, binding.scope)] if binding.value else []
         return False
 
-    def _is_made_here(self, binding: Binding, method: str) -> bool:
-        """Whether a name is a function or class of the file, or an object made by a class that has the method."""
-        if isinstance(binding.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            return True
-        maker = binding.value.func if isinstance(binding.value, ast.Call) else None
-        if method not in self.own or not isinstance(maker, ast.Name):
-            return False
-        found = self.names.lookup(maker, binding.scope)
-        return found is not None and any(isinstance(b.node, ast.ClassDef) for b in found[1])
+    def _gives_tensor(self, function: ast.AST, scope: Scope) -> bool:
+        """torch.exp, F.relu."""
+        if id(function) not in self.sure:
+            origins = self.names.origins(function, scope)
+            self.sure[id(function)] = any(TENSORS.fullmatch(origin) for origin in origins)
+        return self.sure[id(function)]
+
+    def _says_tensor(self, annotation: ast.AST | None, scope: Scope) -> bool:
+        """Tensor, Tensor | None, Float[Tensor, "batch seq_len"]; not list[Tensor]."""
+        if annotation is not None and id(annotation) not in self.sure:
+            self.sure[id(annotation)] = self._names_tensor(annotation, scope)
+        return annotation is not None and self.sure[id(annotation)]
+
+    def _names_tensor(self, annotation: ast.AST, scope: Scope) -> bool:
+        stack = [annotation]
+        for _ in range(MAX_STEPS):
+            match stack.pop() if stack else None:
+                case ast.BinOp(left=left, right=right):
+                    stack += [left, right]
+                case ast.Subscript(slice=ast.Tuple(elts=[first, ast.Constant()])):
+                    stack.append(first)
+                case ast.Name() | ast.Attribute() as name:
+                    if "torch.Tensor" in self.names.origins(name, scope):
+                        return True
+        return False
 
     def blamed(self, unit: tuple[str, ...]) -> list[str | None]:
         """The tasks that code counts for: its own, else those that reach it through helpers that are no tasks."""
@@ -262,65 +302,10 @@ def _tasks(names: Names, module: Module) -> dict[str, set[str]]:
     return reached
 
 
-def _suspicious(names: Names, lines: list[bytes]) -> Iterator[Finding]:
-    for node, dotted in names.imports:
-        tails = _tails({dotted})
-        listed = {entry for entry in MODULES for tail in tails if f"{tail}.".startswith(f"{entry}.")}
-        for call in sorted(listed or {found[0] for tail in tails if (found := PRIVATE.match(tail))}):
-            yield Finding(node.lineno, call, _written(node, lines))
-    called = {id(read.func) for read, _ in names.reads if isinstance(read, ast.Call)}
-    for read, at in names.reads:
-        if _is_getattr(read, at.scope, names) and id(read) not in called:  # reduce(getattr, ["_C"], torch)
-            yield Finding(read.lineno, "getattr", _written(read, lines))
-        for call in sorted(_reaches(read, at.scope, names)):
-            yield Finding(read.lineno, call, _written(read, lines))
-    for write, at in names.writes:
-        for origin in sorted(names.origins(write, at.scope)):
-            yield Finding(write.lineno, f"assignment to {origin}", _written(write, lines))
-
-
 def _shared(reached: dict[str, set[str]], module: Module) -> frozenset[frozenset[str]]:
     """The pairs of tasks that reach the same helper."""
     helpers = [tasks for name, tasks in reached.items() if name not in module.tasks]
     return frozenset(frozenset(pair) for tasks in helpers for pair in combinations(sorted(tasks), 2))
-
-
-def _reaches(node: ast.Name | ast.Attribute | ast.Call, scope: Scope, names: Names) -> set[str]:
-    """Which of the things to look at an expression reaches."""
-    match node:
-        case ast.Name(id=name):
-            return {name} if name in BUILTINS and names.lookup(node, scope) is None else set()
-        case ast.Attribute(attr="__dict__", value=value) if names.origins(value, scope):
-            return {"__dict__"}
-        case ast.Attribute(attr=attribute) if attribute in ATTRIBUTES:
-            return {attribute}
-        case ast.Call(func=ast.Name(id=name), args=[first, *rest]) if names.is_builtin_call(node, scope, *BY_NAME):
-            word = folded(rest[0]) if rest else None
-            if word in ATTRIBUTES:
-                return {word}
-            # getattr(torch, "exp") is spelled out and followed like torch.exp; the others can change or hide a module
-            if names.origins(first, scope) and not (name == "getattr" and word):
-                return {name}
-    tails = _tails(names.origins(node, scope))
-    return tails.intersection(MODULES) or _private(tails)
-
-
-def _is_getattr(node: ast.AST, scope: Scope, names: Names) -> bool:
-    return isinstance(node, ast.Name) and node.id == "getattr" and names.lookup(node, scope) is None
-
-
-def _tails(origins: Iterable[str]) -> set[str]:
-    """Dotted names, and what is reached through another module's import: torch.nn.functional.torch._C is torch._C."""
-    found = set()
-    for origin in origins:
-        words = origin.split(".") if origin not in NAMESAKES else []
-        found |= {origin} | {".".join(words[start:]) for start in range(1, len(words))}
-    return found
-
-
-def _private(tails: set[str]) -> set[str]:
-    """The parts of torch that it keeps to itself: its built-ins under other names, and what turns a watch off."""
-    return {tail for tail in tails if PRIVATE.fullmatch(tail)}
 
 
 def _written(node: ast.AST, lines: list[bytes]) -> str:
@@ -344,9 +329,3 @@ def _tidy(findings: Iterable[Finding]) -> list[Finding]:
         if repeats[finding.call, finding.task] <= MAX_REPEATS:
             kept.append(finding)
     return kept
-
-
-def _in_class(scope: Scope | None) -> bool:
-    while scope is not None and scope.kind != "class":
-        scope = scope.parent
-    return scope is not None

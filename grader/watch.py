@@ -3,7 +3,7 @@
 The static look (screen.py) reads names; this one sees calls, whatever name they went by. A function mode sees torch's
 functions as Python calls them, a dispatch mode the kernels (`aten.…`) that these come down to. Each is blamed on the
 nearest frame outside torch and Python's own library, so that given, the earlier modules and the backward pass of a
-check may use what the student may not. A submission can blind it, with the names that screen.py calls suspicious.
+check may use what the student may not. A submission can blind it, with the names that suspicious.py lists.
 """
 
 import re

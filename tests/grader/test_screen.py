@@ -1,6 +1,5 @@
 """What the source text of a submission shows without being run."""
 
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -29,10 +28,6 @@ HEAD = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
 
 def forbidden(source: str) -> list[tuple[str, str, str | None]]:
     return [(finding.call, finding.used, finding.task) for finding in screen(source, MODULE).forbidden]
-
-
-def suspicious(source: str) -> list[tuple[int, str]]:
-    return [(finding.line, finding.call) for finding in screen(source, MODULE).suspicious]
 
 
 def weights(body: str) -> str:
@@ -295,6 +290,47 @@ def test_tensor_held_by_self_is_a_tensor() -> None:
     assert forbidden("def softmax(self): return self.softmax(-1)\n") == [("Tensor.softmax", "self.softmax", "softmax")]
 
 
+OWN_HEAD = "\nclass Head:\n    def softmax(self, x): ...\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "for head in q: x = head.softmax(x)",
+        "return k.heads[0].softmax(x)",
+        "return [head.softmax(x) for head in q.heads]",
+        "both = [Head()] * 2; return both[0].softmax(x)",
+        "all = nn.ModuleList([Head()]); return all[0].softmax(x)",
+        "return getattr(k, 'softmax')(x)",
+    ],
+)
+def test_method_that_a_class_of_the_file_has_may_be_called_on_what_may_be_its_object(body: str) -> None:
+    assert forbidden(weights(body) + OWN_HEAD) == []
+    assert forbidden(weights(body)) != []
+
+
+def test_attribute_that_a_class_gives_itself_is_its_own_too() -> None:
+    own = "class Head:\n    def __init__(self): self.softmax = 1\n"
+    assert forbidden(own + "def weights(head, x): return head.softmax(x)\n") == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return x.softmax(-1)",
+        "return (2 * (q @ k) / 3).softmax(-1)",
+        "y = x.mT[0].clone(); return y.softmax(-1)",
+        "return torch.exp(q).softmax(-1)",
+        "return F.relu(q).softmax(-1)",
+        "return type(x).softmax(x, -1)",
+        "def f(y: torch.Tensor | None): return y.softmax(-1)",
+        "from torch import Tensor\n    def f(y: Float[Tensor, 'a b']): return y.softmax(-1)",
+    ],
+)
+def test_own_method_does_not_excuse_a_call_on_a_tensor(body: str) -> None:
+    assert [call for call, _, _ in forbidden(weights(body) + OWN_HEAD)] == ["Tensor.softmax"]
+
+
 def test_call_over_several_lines_is_quoted_by_its_end() -> None:
     source = "def weights(q, k):\n    return (\n        q @ k\n    ).softmax(-1)\n"
     assert forbidden(source) == [("Tensor.softmax", "…).softmax", "weights")]
@@ -306,112 +342,6 @@ def test_repeats_are_cut_per_task() -> None:
     )
     tasks = [finding.task for finding in screen(source, MODULE).forbidden]
     assert tasks == ["softmax"] * 10 + ["weights"] * 10
-
-
-# --- for a person to look at ---
-
-
-@pytest.mark.parametrize(
-    ("line", "call"),
-    [
-        ("import ctypes", "ctypes"),
-        ("from ctypes.util import find_library", "ctypes"),
-        ("import os.path as p", "os"),
-        ("import gc, math", "gc"),
-        ("import torch.library", "torch.library"),
-        ("from torch.utils import _python_dispatch", "torch.utils._python_dispatch"),
-        ("from sys import modules", "sys.modules"),
-        ("import sys; sys.modules", "sys.modules"),
-        ("import sys as s; s._getframe(1)", "sys._getframe"),
-        ("import inspect; inspect.stack()", "inspect.stack"),
-        ("import inspect; inspect.currentframe()", "inspect.currentframe"),
-        ("import torch; torch._C._nn.linear", "torch._C"),
-        ("import torch; getattr(torch, '_' + 'C')", "torch._C"),
-        ("import torch; o = torch.ops", "torch.ops"),
-        ("object.__subclasses__()", "__subclasses__"),
-        ("f.__globals__['x']", "__globals__"),
-        ("getattr(f, '__glob' 'als__')", "__globals__"),
-        ("exec('1')", "exec"),
-        ("f = eval", "eval"),
-        ("compile('1', '', 'exec')", "compile"),
-        ("__import__('os')", "__import__"),
-        ("open('x')", "open"),
-        ("import importlib", "importlib"),
-        ("import subprocess", "subprocess"),
-        ("import socket", "socket"),
-        ("from threading import Thread", "threading"),
-        ("import multiprocessing.pool", "multiprocessing"),
-        ("import signal", "signal"),
-        ("import pickle", "pickle"),
-        ("import torch; torch.allclose = 1", "assignment to torch.allclose"),
-        ("import torch; setattr(torch, 'allclose', 1)", "setattr"),
-        ("import torch; getattr(torch, name)", "getattr"),
-        ("import torch; torch.__dict__", "__dict__"),
-        ("import torch.nn.functional as F; F.torch._C", "torch._C"),
-        ("from torch.nn.functional import torch as t; t._C", "torch._C"),
-        ("import torch; torch.threading.Thread(target=f)", "threading"),
-        ("import torch; torch.sys.modules['x']", "sys.modules"),
-        ("import torch; torch._refs.softmax(x, 0)", "torch._refs"),
-        ("import torch; torch._native_multi_head_attention(x)", "torch._native_multi_head_attention"),
-        ("from torch.utils._mode_utils import no_dispatch", "torch.utils._mode_utils"),
-        ("import torch; torch.jit.CompilationUnit('')", "torch.jit.CompilationUnit"),
-        ("import torch; reduce(getattr, ['nn'], torch)", "getattr"),
-        ("error.__traceback__.tb_frame", "tb_frame"),
-        ("generator.gi_code", "gi_code"),
-        ("print.__self__.eval('1')", "__self__"),
-        ("globals()['x']", "globals"),
-        ("import torch; vars(torch)", "vars"),
-    ],
-)
-def test_suspicious_code_is_shown_with_its_line(line: str, call: str) -> None:
-    assert suspicious(f"x = 1\n{line}\n") == [(2, call)]
-
-
-def test_suspicious_finding_quotes_the_source() -> None:
-    assert screen("from gc import collect\n", MODULE).suspicious == [Finding(1, "gc", "from gc import collect", None)]
-
-
-def test_own_functions_of_those_names_are_not_suspicious() -> None:
-    source = "import math, osmium\ndef open(x): ...\ndef f(eval):\n    open(1)\n    eval(2)\n"
-    assert suspicious(source + "    self.compile = getattr(self, n)\n") == []
-
-
-# --- hostile text ---
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "a = b\nb = a\na.softmax(b)\n",
-        "global x\nx.y\n",
-        "def f():\n    nonlocal x\n    x = 1\nx\n",
-        "def f():\n    global f\n    f\n",
-        "getattr()\ngetattr(1)\nsetattr(*x)\nvars()\n",
-        "".join(f"x{i + 1} = x{i}\n" for i in range(2000)) + "x2000.softmax(1)\n",
-        "x = " + " + ".join(["1"] * 500),
-        "x = " + "[" * 90 + "]" * 90,
-        "match x:\n    case {'a': [1, *y], **z} | w: z\n",
-        "def f[T: int](x: T) -> T: ...\n",
-    ],
-)
-def test_odd_text_is_looked_at_without_an_error(source: str) -> None:
-    assert screen(source, MODULE) == screen(source, MODULE)
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import torch as x\n" + "if a: x = x.y\n" * 5000,
-        "import torch as x\n" + "".join(f"if a: x{i % 7} = x{(i + 1) % 7}.a{i % 50}\n" for i in range(5000)),
-        "import torch\n" + "".join(f"def f{i + 1}(): f{i}(); torch.softmax\n" for i in range(3000)),
-        ("y = x" + ".softmax" * 900 + "\n") * 10,
-        "if 0:\n" + "".join(f" from a{i} import *\n" for i in range(5000)) + "q\n" * 30000,
-    ],
-)
-def test_time_grows_with_the_length_only(source: str) -> None:
-    start = time.process_time()
-    screen(source, MODULE)
-    assert time.process_time() - start < 5  # well below 1 s here; quadratic work would take minutes
 
 
 def test_task_may_forbid_what_others_may_call() -> None:
