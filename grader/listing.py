@@ -20,8 +20,7 @@ def sides(expected: Mapping[str, Leaf], got: Mapping[str, Leaf], path: str) -> S
     ends = [match.start() for match in re.finditer(r"\[\d+\]", path)] + [len(path)]
     for above in dict.fromkeys(path[:end] for end in ends):
         one = _rebuilt(expected, above)
-        other = _rebuilt(got, above) if isinstance(one, list) else ()
-        if isinstance(one, list) and isinstance(other, list):
+        if isinstance(one, list) and isinstance(other := _rebuilt(got, above), list):
             return above, one, other
     return None
 

@@ -228,8 +228,7 @@ def _require_tree(leaves: Mapping[str, Leaf]) -> None:
         visited += 1
         leaf = leaves[path]
         if isinstance(leaf, Container):
-            numbers = tuple(map(str, range(len(leaf.keys))))
-            if depth == MAX_DEPTH or (leaf.kind == "list" and leaf.keys != numbers):
+            if depth == MAX_DEPTH or (leaf.kind == "list" and leaf.keys != tuple(map(str, range(len(leaf.keys))))):
                 raise ValueError("a list that is none")
             waiting += [(_below(path, leaf, key)[:MAX_PATH], depth + 1) for key in leaf.keys]
         if visited + len(waiting) > len(leaves):
