@@ -13,10 +13,11 @@ from .compare import same_output
 from .course import Course, Module
 from .device import CPU, is_gpu
 from .diagnose import diagnose
-from .grade import Options, look_into
+from .grade import look_into
 from .live import batches
 from .mutants import Mutant
 from .opening import open_session
+from .options import Options
 from .outcome import Outcome
 from .run import jobs_by_default
 from .screen import screen

@@ -10,6 +10,10 @@ from .cli_student import AsJson, Device
 
 if TYPE_CHECKING:
     from .course import Course
+    from .options import Options
+    from .record import SubmissionRecord
+    from .run import Plan
+    from .timings import Timings
 
 app = typer.Typer(
     help="Build a language model from scratch; know what is wrong and why.",
@@ -62,10 +66,9 @@ def grade(
     from . import terminal
     from .device import check_device, is_gpu
     from .errors import BadRequest
-    from .grade import Options
     from .isolation import LEVELS
-    from .report import records_in, write_reports
-    from .run import carry_out, jobs_by_default, plan_all
+    from .options import Options
+    from .run import jobs_by_default, plan_all
     from .timings import Timings
 
     course = _checkout("grade", CHECK_YOURSELF)
@@ -81,15 +84,35 @@ def grade(
     jobs = gpu_workers if is_gpu(device) else jobs or jobs_by_default()
     timings = Timings()
     plans = plan_all(course, weeks, submissions, out, options, seed, fresh)
-    todo, kept = sum(len(p.todo) for p in plans), sum(len(p.kept) for p in plans)
-    with terminal.progress(todo, kept, quiet=as_json) as done:
-        graded = [carry_out(course, p, out, options, jobs, done, timings) for p in plans]
-    with timings.step("write the reports"):
-        earlier = [r for r in records_in(out, course) if r.module not in {p.module.name for p in plans}]
-        write_reports(out, course, [*earlier, *(record for records in graded for record in records)])
+    graded = _graded(course, plans, out, options, jobs, timings, quiet=as_json)
     terminal.class_tables([(p.module, records) for p, records in zip(plans, graded, strict=True)], out, as_json)
     if profile:
         terminal.profile(timings.steps(), jobs)
+
+
+def _graded(
+    course: "Course", plans: "list[Plan]", out: Path, options: "Options", jobs: int, timings: "Timings", quiet: bool
+) -> "list[list[SubmissionRecord]]":
+    """The records of each plan. A page is drawn as soon as its record is there, the class's when all are."""
+    from . import terminal
+    from .report import records_in, write_page, write_reports
+    from .run import carry_out
+
+    names = {p.module.name for p in plans}
+    earlier = [record for record in records_in(out, course) if record.module not in names]
+    alone = len(names | {record.module for record in earlier}) == 1
+    kept = [record for p in plans for record in p.kept]
+    with terminal.progress(sum(len(p.todo) for p in plans), len(kept), quiet=quiet) as told:
+
+        def done(record: "SubmissionRecord") -> None:
+            with timings.step("write a page"):
+                write_page(out, course, record, alone)
+            told(record)
+
+        graded = [carry_out(course, p, out, options, jobs, done, timings) for p in plans]
+    with timings.step("write the reports"):
+        write_reports(out, course, [*earlier, *(r for records in graded for r in records)], [*earlier, *kept])
+    return graded
 
 
 @app.command()

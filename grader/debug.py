@@ -21,8 +21,9 @@ from .assemble import assemble
 from .collect import Submission
 from .collecting import Collected, collect_checks, names_of
 from .errors import BadRequest
-from .grade import Options, look_into
+from .grade import look_into
 from .opening import open_session
+from .options import Options
 from .own_file import Own, read
 from .rng import Rng
 from .terminal import tell

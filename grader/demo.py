@@ -65,8 +65,9 @@ def run_all(course: Course, impl: Path | None, out: Path, say: Say, device: str 
 
 def _checked(course: Course, module: Module, folder: Path) -> tuple[str, str]:
     """The source of a module that somebody wrote, and why it cannot be used."""
-    from .grade import Options, grade
+    from .grade import grade
     from .opening import open_session
+    from .options import Options
 
     file = folder / f"{module.name}.py"
     if not file.exists():

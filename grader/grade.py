@@ -14,6 +14,7 @@ from .device import place_of
 from .diagnose import diagnose, explains
 from .explain import picture
 from .imports import why_not
+from .options import Options
 from .outcome import Outcome
 from .record import Chain, CheckRecord, Diagnosis, SubmissionRecord
 from .screen import Finding, Screen, screen
@@ -26,17 +27,6 @@ SLOW, SLOW_SECONDS = 10, 0.5  # times the reference, and not worth a word below 
 BESIDE_RIGHT_PARTS = "Official grading also runs it beside right parts, so it can only give more."
 FLOOD = "it prints more than is kept: debug output was left in"
 UNWATCHED = "its calls were not watched to the end: the process ended before the last check"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to grade: where the earlier modules come from, whether forbidden calls cost points, where to run."""
-
-    upstream: str = "given"
-    ban: bool = True
-    device: str = "cpu"
-    require: str = "D"  # the isolation level to insist on
-    gpu_workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -153,7 +143,6 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
     rows = [row for row in session.rows if row.check == name]
     first = rows[0]
     whole = [findings.whole[row.name] for row in rows]
-    timed = [v for v in whole if not v.row.hidden] or whole  # the watch slows the hidden ones down
     better = better_of(findings, rows)
     worst = worst_of(better)
     status, text, cause, drawn = worst.status, "", None, None
@@ -171,8 +160,8 @@ def _check(session: Session, findings: Findings, options: Options, name: str, po
             if cause:
                 text = f"Look at {cause} first: it fails, and {first.task} builds on it. {BESIDE_RIGHT_PARTS}\n{text}"
         drawn = None if worst.row.hidden else picture(worst.mismatch, session.signatures[first.task])
-    ours = _cost(v.outcome for v in timed)
-    reference = _cost(session.expected[v.row.name].native for v in timed)
+    ours = _cost(v.outcome for v in whole)
+    reference = _cost(session.expected[row.name].native for row in rows)
     if status == "passed" and not text and _is_slow(ours, reference):
         text = f"Right, but slow: {ours.seconds:.1f} s, where the reference takes {reference.seconds:.1g} s."
     used = [f for f in findings.screen.forbidden if f.task == first.task] if options.ban else []

@@ -14,8 +14,9 @@ from typing import Any
 from .course import ANYTHING, packages
 
 BLINDFOLDS = (  # functions that let something run unseen
-    *(("torch._C", name) for name in ("_DisableTorchDispatch", "DisableTorchFunction", "_ExcludeDispatchKeyGuard")),
-    *(("torch._C", name) for name in ("_pop_torch_dispatch_stack", "_pop_torch_function_stack")),
+    *(("torch._C", f"_dispatch_tls_set_dispatch_key_{how}") for how in ("included", "excluded")),
+    *(("torch._C", f"{kind}DispatchKeyGuard") for kind in ("Exclude", "_Exclude", "_SetExclude", "_Force")),
+    ("torch._C", "_DisableTorchDispatch"),
     ("_thread", "start_new_thread"),
     *(("threading", name) for name in ("_start_new_thread", "_start_joinable_thread")),
 )

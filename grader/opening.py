@@ -81,7 +81,7 @@ def open_session(
     try:
         _require(zygotes[0], require)
         rows, *_ = [_in_order(zygote.rows, module) for zygote in zygotes]
-        warm = jobs.job([jobs.given] if jobs.given else [], rows, {})
+        warm = jobs.job([jobs.given] if jobs.given else [], rows, {}, watched=module.all_forbidden)
         with timings.step("warm up on given"), ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda zygote: zygote.warm(warm), zygotes))
         yield Session(jobs, seed, zygotes[0], _source(jobs, zygotes[1:], rows, seed, timings), rows, timings)
@@ -119,6 +119,7 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        gc.set_threshold(20_000)
         gc.enable()
 
 

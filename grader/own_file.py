@@ -67,7 +67,8 @@ def problem_of(own: Own, submission: Submission) -> str:
 
 def whole(session: "Session", submission: Submission) -> SubmissionRecord:
     """The record of all tasks."""
-    from .grade import Options, grade
+    from .grade import grade
+    from .options import Options
 
     return grade(session, submission, submission.digest, Options())
 
@@ -77,7 +78,8 @@ def on_own_parts(session: "Session", own: Own, submission: Submission) -> Submis
 
     The digest is of the file alone: its points do not hang on the others.
     """
-    from .grade import Options, grade
+    from .grade import grade
+    from .options import Options
 
     return grade(session, replace(submission, files=_earlier(own) | submission.files), submission.digest, Options())
 
@@ -101,7 +103,8 @@ def of_task(session: "Session", submission: Submission, task: str) -> Submission
 
     Only its rows are run; a kit without given of its week needs those of the tasks below it to judge it.
     """
-    from .grade import Options, grade
+    from .grade import grade
+    from .options import Options
 
     name = f"{session.module.name}.py"
     alone = replace(submission, files={name: submission.files[name]})

@@ -116,8 +116,9 @@ class Grading:
     def _run(self, course: "Course", module: "Module", tasks: set[str]) -> dict[str, str]:
         """Row → why it fails, for every row of these tasks."""
         from .collect import collect
-        from .grade import Options, look_into
+        from .grade import look_into
         from .opening import open_session
+        from .options import Options
 
         option = self._config.getoption
         found = collect(self._path(course, module), module.name, module.upstream)

@@ -16,24 +16,34 @@ COLUMNS = ("submission", "module", "score", "max_score", "status")
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
-def write_reports(folder: Path, course: Course, records: list[SubmissionRecord]) -> None:
+def write_page(folder: Path, course: Course, record: SubmissionRecord, alone: bool) -> None:
+    """Write FOLDER/<submission>/<module>.html; `alone` where the results are of one module, and index.html its page."""
+    page = submission_page(record, course, course.module(record.module), alone)
+    write_whole(_home(folder, record.submission) / f"{record.module}.html", page)
+
+
+def write_reports(
+    folder: Path, course: Course, records: list[SubmissionRecord], pages: list[SubmissionRecord] | None = None
+) -> None:
     """Write FOLDER/grades.csv, FOLDER/<submission>/<module>.html and FOLDER/index.html, in the order of the names.
 
     Where the records are of several modules, index.html has a column a module and the class page of each stands in
     FOLDER/modules.
 
+    Args:
+        pages: those of the records that still need a page of their own; None for all.
     Raises:
         ValueError: the name of a submission is not the name of a folder. Nothing is written then.
     """
     modules = [module for name, module in course.modules.items() if any(name == record.module for record in records)]
     place = {module.name: number for number, module in enumerate(modules)}
     ordered = sorted(records, key=lambda r: (r.submission.casefold(), r.submission, place[r.module]))
-    homes = [_home(folder, record.submission) for record in ordered]
+    for record in ordered:
+        _home(folder, record.submission)
     write_whole(folder / "grades.csv", grades_csv(ordered))
     alone = len(modules) <= 1
-    for home, record in zip(homes, ordered, strict=True):
-        page = submission_page(record, course, course.module(record.module), alone)
-        write_whole(home / f"{record.module}.html", page)
+    for record in ordered if pages is None else pages:
+        write_page(folder, course, record, alone)
     for module in modules:
         mine = [record for record in ordered if record.module == module.name]
         file = folder / "index.html" if alone else folder / PAGES / f"{module.name}.html"

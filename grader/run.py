@@ -16,8 +16,8 @@ from pathlib import Path
 from .collect import Submission, collect
 from .course import Course, Module
 from .errors import BadRequest, GraderFault
-from .grade import Options, grade
 from .opening import open_session
+from .options import Options
 from .record import SubmissionRecord, from_json, write_whole
 from .timings import Timings
 
@@ -112,6 +112,8 @@ def carry_out(
             course, module, planned.seed, options.device, options.require, (), timings, options.gpu_workers
         )
         with opened as session, ThreadPoolExecutor(jobs) as pool:
+            from .grade import grade  # which imports torch: the zygotes were started before
+
             futures = {pool.submit(grade, session, *work, options): work[0].name for work in planned.todo}
             try:
                 for future in as_completed(futures):

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .device import PLACES, SECOND
-from .dispatch import KernelMode
 
 PLACE = PLACES[SECOND]
 MIXED = f"Expected all tensors to be on the same device, but found at least two devices, {PLACE}:0 and cpu!"
@@ -94,7 +94,12 @@ class _Makers(TorchFunctionMode):
         return func(*args, **given)
 
 
-class _Operations(KernelMode):  # type: ignore[no-untyped-call]
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch asks this to keep its compiler away from a mode, and imports it for that: a second, and 80 MB."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _compute(func, args, kwargs or {})
 

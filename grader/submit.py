@@ -12,8 +12,9 @@ from .collect import Submission, collect
 from .course import Course, Module
 from .errors import BadRequest, GraderFault
 from .frozen import sha256
-from .grade import Options, grade, versions
+from .grade import grade, versions
 from .opening import open_session
+from .options import Options
 from .own_file import is_stub
 from .progress import read_progress
 from .record import SubmissionRecord, write_bytes

@@ -47,26 +47,21 @@ class Trial:
 
         Args:
             alone: a task to run with given in place of those it calls.
-            watched: what the module forbids; the last of the two workers looks for it, also in the rows of checks
-                that have no hidden ones: there they are run once more.
+            watched: what the module forbids, to be looked for.
         """
         ran = Ran(Outcome("values"))
         public, hidden = [row for row in rows if not row.hidden], [row for row in rows if row.hidden]
-        seen = {row.check for row in hidden}
-        unseen = [row for row in public if row.check not in seen] if watched and hidden else []
         for part in filter(None, (public, hidden)):
             endless = {row.task for row in rows if _ended(ran, row) == "timeout"}
             outcomes = {row.name: Outcome("timeout", why=NOT_RUN) for row in part if row.task in endless}
             to_run = [row for row in part if row.task not in endless]
             if to_run:
-                last = part is hidden or not hidden
-                only_watched = [row for row in unseen if part is hidden and row.task not in endless]
-                found = self._part([*to_run, *only_watched], alone, watched if last else ())
+                found = self._part(to_run, alone, watched)
                 if found.loaded.ended != "values":
                     again = part is hidden and public
                     return replace(found, loaded=Outcome("crashed", why=SECOND_IMPORT)) if again else found
-                ran = replace(found, outcomes=ran.outcomes)
-                outcomes |= {row.name: found.outcomes[row.name] for row in to_run}
+                outcomes |= found.outcomes
+                ran = replace(ran, calls=ran.calls + found.calls, unwatched=ran.unwatched or found.unwatched)
             ran = replace(ran, outcomes=ran.outcomes | outcomes)
         return ran
 

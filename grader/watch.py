@@ -1,9 +1,10 @@
 """Which forbidden operations a submission calls itself, seen while they run.
 
-The static look (screen.py) reads names; this one sees calls, whatever name they went by. A function mode sees torch's
-functions as Python calls them, a dispatch mode the kernels (`aten.…`) that these come down to. Each is blamed on the
-nearest frame outside torch and Python's own library, so that given, the earlier modules and the backward pass of a
-check may use what the student may not. A submission can blind it, with the names that suspicious.py lists.
+The static look (screen.py) reads names; this one sees calls, whatever name they went by. Each forbidden operation of
+torch gets a kernel of ours at a dispatch key that torch asks before any other: it notes the call and hands it on, and
+an operation that nobody forbids takes no longer for being watched. A call is blamed on the nearest frame outside torch
+and Python's own library, so that given, the earlier modules and the backward pass of a check may use what the student
+may not. A submission can blind it, with the names that suspicious.py lists.
 """
 
 import re
@@ -19,11 +20,9 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from . import guard
-from .course import KERNEL, METHOD
-from .dispatch import KernelMode
+from .course import KERNEL
 
 LIBRARIES = (
     *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -31,8 +30,10 @@ LIBRARIES = (
     "<frozen",
 )
 CHECKS = re.compile(r"/.*/check_\w+\.py")
-NameOf = Callable[[Any], str | None]
 STARTS_OF_OURS = ("assignments/", "given_parts/")  # also the files that stand in for other tasks and earlier modules
+ATEN = "aten::"
+FIRST = "PreDispatch"  # the key: before autograd, before an operation is taken apart, and used by torch.export alone
+Hear = Callable[[str, FrameType], None]
 
 
 @dataclass(frozen=True, order=True)
@@ -49,18 +50,28 @@ class Watch:
     def __init__(self, forbidden: Sequence[str], file: str) -> None:
         self._add, self.calls = _ledger()  # take `calls` before the submission can reach this object
         self._forbidden, self._file = forbidden, file
-        self._functions = _Functions(_functions(forbidden).get, self._saw)
-        self._kernels = _Kernels(_kernels(forbidden), self._saw)
+        self._names = operations(tuple(forbidden))
+        for operation in self._names:
+            _listen(operation)
 
     @contextmanager
     def on(self) -> Iterator[None]:
         """Watch what runs inside."""
-        with self._kernels, self._functions:
+        _hearing.append(self._heard)
+        torch._C._dispatch_tls_set_dispatch_key_included(FIRST, True)
+        try:
             yield
+        finally:
+            torch._C._dispatch_tls_set_dispatch_key_included(FIRST, False)
+            _hearing.pop()
 
     def guard(self) -> None:
         """Note from now on what could blind it; see guard.py."""
         guard.stand(self._forbidden, self._saw, LIBRARIES)
+
+    def _heard(self, operation: str, frame: FrameType) -> None:
+        if operation in self._names:
+            self._saw(self._names[operation], frame)
 
     def _saw(self, name: str, frame: FrameType) -> None:
         line = _blamed(frame, self._file)
@@ -78,53 +89,46 @@ def _ledger() -> tuple[Callable[[Call], None], Callable[[], frozenset[Call]]]:
     return add, lambda: frozenset(found)
 
 
-class _Functions(TorchFunctionMode):
-    def __init__(self, name_of: NameOf, saw: Callable[[str, FrameType], None]) -> None:
-        self._name_of, self._saw = name_of, saw
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if name := self._name_of(func):
-            self._saw(name, sys._getframe(1))
-        return func(*args, **(kwargs or {}))
+_hearing: list[Hear] = []  # of the watches that are on; the last one is told
 
 
-class _Kernels(KernelMode):
-    def __init__(self, name_of: NameOf, saw: Callable[[str, FrameType], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._name_of, self._saw = name_of, saw
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if name := self._name_of(func):
-            self._saw(name, sys._getframe(1))
-        return func(*args, **(kwargs or {}))
+@cache
+def _library() -> torch.library.Library:
+    """What keeps our kernels; they go when it goes."""
+    return torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
 
 
-def _kernels(forbidden: Sequence[str]) -> NameOf:
-    """Operation → its name, where that is a forbidden kernel's."""
+@cache
+def _listen(operation: str) -> None:
+    """Have every call of an operation heard, from now on and in this whole process, while a watch is on."""
+    packet, _, overload = operation.partition(".")
+    passed_on = getattr(getattr(torch.ops.aten, packet), overload or "default").redispatch
+    after = torch._C._dispatch_keyset_full_after(getattr(torch._C.DispatchKey, FIRST))
+
+    def kernel(keys: Any, *args: Any, **kwargs: Any) -> Any:
+        if _hearing:
+            _hearing[-1](operation, sys._getframe(1))
+        return passed_on(keys & after, *args, **kwargs)
+
+    _library().impl(operation, kernel, FIRST, with_keyset=True)  # type: ignore[no-untyped-call]
+
+
+@cache
+def operations(forbidden: tuple[str, ...]) -> dict[str, str]:
+    """Operation of torch, with its overload → what a report calls it: an entry of course.toml, else the kernel.
+
+    A function or method of torch means the operation of the same name, and the first such entry names it.
+    """
     patterns = [entry for entry in forbidden if entry.startswith(KERNEL)]
-
-    @cache
-    def name_of(operation: Any) -> str | None:
-        name = KERNEL + operation._schema.name.rpartition("::")[2]
-        return name if any(fnmatchcase(name, pattern) for pattern in patterns) else None
-
-    return name_of
-
-
-def _functions(forbidden: Sequence[str]) -> dict[Any, str]:
-    """Function → its entry of course.toml. Where two entries are one function, the first names it."""
-    found: dict[Any, str] = {}
-    for entry in forbidden:
-        thing: Any = torch
-        start, *path = entry.split(".")
-        if start == METHOD.rstrip("."):
-            thing = torch.Tensor
-        elif start != "torch":
-            continue
-        for name in path:
-            thing = getattr(thing, name, None)
-        if callable(thing) and not isinstance(thing, type):
-            found.setdefault(thing, entry)
+    functions = {entry.rpartition(".")[2]: entry for entry in reversed(forbidden) if entry not in patterns}
+    found = {}
+    for operation in torch._C._dispatch_get_all_op_names():
+        space, _, full = operation.rpartition("::")
+        name = full.partition(".")[0]
+        if f"{space}::" == ATEN and name in functions:
+            found[full] = functions[name]
+        elif f"{space}::" == ATEN and any(fnmatchcase(KERNEL + name, pattern) for pattern in patterns):
+            found[full] = KERNEL + name
     return found
 
 

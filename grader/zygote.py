@@ -121,8 +121,8 @@ class Zygote:
 
         from .watch import Watch
 
-        with Watch([], "").on():  # torch looks up a kernel anew for who listens
-            found = self._warm(message)
+        with Watch(message["watched"], "").on():  # sets up what every worker's watch needs
+            found = self._warm({**message, "watched": []})
         gc.unfreeze()  # what pytest left of hidden rows, too
         gc.collect()
         gc.freeze()

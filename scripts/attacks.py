@@ -21,9 +21,10 @@ from pathlib import Path
 
 from grader.collect import Submission
 from grader.course import load_course
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.isolation import NAMESPACES
 from grader.opening import open_session
+from grader.options import Options
 from grader.record import SubmissionRecord
 from grader.session import Session
 

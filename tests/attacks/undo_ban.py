@@ -1,4 +1,4 @@
-"""Undoes a ban on operations: libraries found on the heap, dispatch modes, torch._C (attack 23).
+"""Undoes a ban on operations: libraries found on the heap, dispatch modes and keys, torch._C (attack 23).
 """
 # expect: note
 import contextlib
@@ -39,6 +39,9 @@ def undo():
     with contextlib.suppress(Exception):
         while torch._C._len_torch_dispatch_stack():
             torch._C._pop_torch_dispatch_stack()
+    for key in vars(torch._C.DispatchKey):
+        with contextlib.suppress(Exception):
+            torch._C._dispatch_tls_set_dispatch_key_included(key, False)
 
 
 def hostile(task, *arguments):

@@ -12,9 +12,10 @@ from grader.archive import write_files
 from grader.collect import Submission
 from grader.course import Course, Module, load_course
 from grader.freeze import freeze
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.kit import kit_files, modules_until
 from grader.opening import open_session
+from grader.options import Options
 from grader.record import SubmissionRecord
 from grader.session import Session
 

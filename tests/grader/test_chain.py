@@ -8,8 +8,9 @@ import pytest
 from toy import HALF, MEAN, RIGHT, SPREAD, write_course
 
 from grader.collect import Submission
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.opening import open_session
+from grader.options import Options
 from grader.own_file import Own, on_own_parts, read
 from grader.record import SubmissionRecord
 

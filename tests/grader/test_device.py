@@ -16,9 +16,10 @@ from grader.device import CPU, CUDA, SECOND, TF32
 from grader.errors import BadRequest, GpuOutOfReach, GraderFault
 from grader.expected import Expected, Truth
 from grader.frozen import _elsewhere
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.jobs import jobs_of
 from grader.opening import GIVEN_UP_FOR_GPU, open_session
+from grader.options import Options
 from grader.outcome import Outcome, TensorLeaf
 from grader.rng import Mode, Rng
 

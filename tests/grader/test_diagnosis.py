@@ -9,9 +9,10 @@ import pytest
 
 from grader.collect import Submission
 from grader.course import Course, find_root, load_course
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.mutants import Mutant, apply
 from grader.opening import open_session
+from grader.options import Options
 from grader.record import SubmissionRecord
 
 pytestmark = pytest.mark.slow

@@ -13,10 +13,11 @@ from grader.course import Course, find_root, load_course
 from grader.errors import BadRequest
 from grader.freeze import freeze
 from grader.frozen import digest, read_frozen, sealed, unsealed
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.leaks import find_leaks, secrets
 from grader.mutants import Mutant, apply, load_mutants
 from grader.opening import open_session
+from grader.options import Options
 from grader.record import SubmissionRecord
 from grader.session import Session
 

@@ -9,8 +9,9 @@ import torch
 from grader.collect import Submission, collect
 from grader.course import Course, load_course
 from grader.device import CUDA, TF32
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.opening import open_session
+from grader.options import Options
 from grader.record import CheckRecord, SubmissionRecord
 from grader.session import Session
 

@@ -8,8 +8,9 @@ import pytest
 
 from grader.collect import Submission
 from grader.course import Course, Feedback
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.opening import open_session
+from grader.options import Options
 from grader.record import CheckRecord, SubmissionRecord
 from grader.session import Session
 

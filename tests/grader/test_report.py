@@ -11,7 +11,7 @@ import pytest
 from grader.course import Course, Feedback, Limits, Module, Task
 from grader.picture import draw, histogram
 from grader.record import STATUSES, CheckRecord, Diagnosis, Picture, SubmissionRecord, write_whole
-from grader.report import records_in, write_reports
+from grader.report import records_in, write_page, write_reports
 
 MODULE = Module(
     week=1,
@@ -355,6 +355,15 @@ def test_several_modules_have_a_page_of_the_course_and_one_each(tmp_path: Path) 
     assert "nothing handed in" in front.text  # zoe's block
     for page in (tmp_path / "index.html", tmp_path / "modules" / "block.html"):
         sound(page.read_text(encoding="utf-8"))
+
+
+def test_page_that_is_there_is_not_drawn_again(tmp_path: Path) -> None:
+    ann, zoe = submission("ann"), submission("zoe")
+    write_page(tmp_path, COURSE, ann, alone=True)
+    (tmp_path / "ann" / "attention.html").write_text("as it was")
+    write_reports(tmp_path, COURSE, [ann, zoe], pages=[zoe])
+    assert (tmp_path / "ann" / "attention.html").read_text() == "as it was"
+    assert (tmp_path / "zoe" / "attention.html").is_file()
 
 
 def test_records_on_disk_are_those_of_the_course(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from grader import run as runs
+from grader import grade as grading
 from grader.collect import Submission
 from grader.course import Course, Module
 from grader.errors import BadRequest, GraderFault
-from grader.grade import Options
+from grader.options import Options
 from grader.record import SubmissionRecord, from_json
 from grader.run import Plan, _shared_seed, carry_out, plan
 from grader.timings import Timings
@@ -79,14 +79,14 @@ def test_fresh_run_draws_a_new_seed(course: Course, attention: Module, results: 
 def test_fault_of_ours_on_one_submission_costs_the_others_nothing(
     course: Course, attention: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = runs.grade
+    real = grading.grade
 
     def faulty(session: Any, submission: Submission, *rest: Any) -> SubmissionRecord:
         if submission is ANN:
             raise RuntimeError("no such verdict")
         return real(session, submission, *rest)
 
-    monkeypatch.setattr(runs, "grade", faulty)
+    monkeypatch.setattr(grading, "grade", faulty)
     with pytest.raises(GraderFault, match=r"^on ann: RuntimeError: no such verdict$"):
         run(course, attention, tmp_path, planned(course, attention, tmp_path, [ANN, BOB]))
     assert [path.parent.name for path in tmp_path.glob("*/attention.json")] == ["bob"]

@@ -7,8 +7,9 @@ import pytest
 
 from grader.collect import collect
 from grader.course import Course, Module, find_root, load_course
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.opening import open_session
+from grader.options import Options
 from grader.record import SubmissionRecord
 
 CLASSES = Path(__file__).resolve().parents[1] / "submissions"

@@ -8,21 +8,22 @@ import pytest
 
 from grader.collect import Submission
 from grader.course import Course
-from grader.grade import Options, grade
+from grader.grade import grade
 from grader.opening import open_session
+from grader.options import Options
 from grader.record import SubmissionRecord
 from grader.screen import Screen, screen
 from grader.session import Session
 
 HIDDEN_WAYS = {
     "built-up name": ('getattr(torch, "soft" + "max")(x, dim)', "torch.softmax"),
-    "method by its dunder": ('x.__getattribute__("soft" + "max")(dim)', "Tensor.softmax"),
-    "methodcaller": ('operator.methodcaller("soft" + "max", dim)(x)', "Tensor.softmax"),
+    "method by its dunder": ('x.__getattribute__("soft" + "max")(dim)', "torch.softmax"),
+    "methodcaller": ('operator.methodcaller("soft" + "max", dim)(x)', "torch.softmax"),
     "eval": ('eval("torch." + "softmax(x, dim)", {"torch": torch, "x": x, "dim": dim})', "torch.softmax"),
-    "relative": ("torch.nn.functional.softmin(-x, dim)", "aten._softmax"),
+    "relative": ("torch.nn.functional.softmin(-x, dim)", "torch.softmax"),
     "kernel": ("torch.ops.aten._softmax(x, dim, False)", "aten._softmax"),
-    "script": ('torch.jit.CompilationUnit("def f(x, d: int):\\n  return x.softmax(d)\\n").f(x, dim)', "aten._softmax"),
-    "module of torch": ('vars(torch.nn)["Soft" + "max"](dim)(x)', "torch.nn.functional.softmax"),
+    "script": ('torch.jit.CompilationUnit("def f(x, d: int):\\n  return x.softmax(d)\\n").f(x, dim)', "torch.softmax"),
+    "module of torch": ('vars(torch.nn)["Soft" + "max"](dim)(x)', "torch.softmax"),
 }
 HEAD = "import operator\nimport torch\n\n\ndef softmax(x, dim):\n    return "
 Graded = Callable[[str], SubmissionRecord]
@@ -52,6 +53,7 @@ def test_call_is_seen_with_its_line(graded: Graded, way: str) -> None:
 BLINDFOLDED = {
     "thread": 'operator.attrgetter("threading.Thread")(torch)(target=look).start()',
     "dispatch off": 'operator.attrgetter("_C._DisableTorchDispatch")(torch)()',
+    "key off": 'operator.attrgetter("_C._dispatch_tls_set_dispatch_key_included")(torch)("PreDispatch", False)',
     "frame": "look()",
     "frame by its number": 'operator.attrgetter("_get" + "frame")(sys)()',
     "code from bytes": 'operator.attrgetter("loads")(marshal)(CODE)',
