@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .session import Session
     from .source import Source
 
+YOUNG_OBJECTS = 20_000  # between two collections: trees of source texts hold few cycles and many objects
 Start = Callable[[Sequence[str]], list[Zygote]]  # with some layers left out
 GIVEN_UP_FOR_GPU: tuple[tuple[str, ...], ...] = (  # what costs least comes first
     (),
@@ -119,7 +120,7 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
-        gc.set_threshold(20_000)
+        gc.set_threshold(YOUNG_OBJECTS)
         gc.enable()
 
 

@@ -42,11 +42,10 @@ class Trial:
         """The same submission with other files around it, on what is left of its time."""
         return Trial(self._session, files, self._budget)
 
-    def run(self, rows: Sequence[RowId], alone: str = "", watched: Sequence[str] = ()) -> Ran:
+    def run(self, rows: Sequence[RowId], watched: Sequence[str] = ()) -> Ran:
         """Public rows in one worker, then hidden ones in another: no hidden input can come back as a public value.
 
         Args:
-            alone: a task to run with given in place of those it calls.
             watched: what the module forbids, to be looked for.
         """
         ran = Ran(Outcome("values"))
@@ -56,7 +55,7 @@ class Trial:
             outcomes = {row.name: Outcome("timeout", why=NOT_RUN) for row in part if row.task in endless}
             to_run = [row for row in part if row.task not in endless]
             if to_run:
-                found = self._part(to_run, alone, watched)
+                found = self._part(to_run, watched)
                 if found.loaded.ended != "values":
                     again = part is hidden and public
                     return replace(found, loaded=Outcome("crashed", why=SECOND_IMPORT)) if again else found
@@ -66,17 +65,21 @@ class Trial:
         return ran
 
     def again(self, rows: Sequence[RowId], first: Mapping[str, Outcome], watched: Sequence[str] = ()) -> Ran:
-        """The rows of one task with given below it; a task that calls no other has had its chance if it was run."""
+        """The rows of one task with given below it; a task that calls no other has had its chance if it was run.
+
+        One worker runs public and hidden rows: their values decide whether the task is right, and nobody is shown them.
+        """
         task = rows[0].task
         endings = {first[row.name].why for row in rows if first[row.name].ended == "timeout"}
         calls_given = self._session.jobs.given is not None and self._session.module.below(task)
         if not calls_given and endings != {NOT_RUN}:
             return Ran(Outcome("values"), {row.name: first[row.name] for row in rows})
-        ran = self.run(rows, alone=task, watched=watched)
+        ran = self._part(rows, watched, alone=task)
         # it imported a moment ago; if it does not now, that is the outcome of every row
         return replace(ran, outcomes=ran.outcomes or dict.fromkeys((row.name for row in rows), ran.loaded))
 
-    def _part(self, rows: list[RowId], alone: str, watched: Sequence[str]) -> Ran:
+    def _part(self, rows: Sequence[RowId], watched: Sequence[str], alone: str = "") -> Ran:
+        """Rows in one worker; `alone` is a task to run with given in place of those it calls."""
         job = self._session.job([self._files], rows, alone, watched)
         left = self._budget
         caps = replace(job.caps, submission_cpu_seconds=left.cpu, submission_wall_seconds=left.wall)

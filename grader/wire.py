@@ -8,6 +8,7 @@ from typing import Any
 
 LENGTH = struct.Struct(">Q")
 PIECE = 1 << 16  # bytes read at once
+GATHER_SECONDS = 0.01
 MAX_MESSAGE = 256 << 20  # bytes; jobs and manifests are ours, outcomes have their own tighter limit
 
 
@@ -46,15 +47,22 @@ def receive_bytes(sock: socket.socket, size: int, deadline: float | None = None)
 
 
 class Stream:
-    """The bytes of a socket that nobody else reads, fetched many at a time."""
+    """The bytes of a socket that nobody else reads, fetched many at a time.
+
+    Between two reads it waits a moment, for more to come: to be woken for each frame takes longer than to decode it.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock, self._held = sock, bytearray()
+        self._sock, self._held, self._empty = sock, bytearray(), False
 
     def take(self, size: int, deadline: float) -> bytes:
         """The next bytes; see receive_bytes."""
         while len(self._held) < size:
-            self._held += _part(self._sock, PIECE, deadline)
+            if self._empty:
+                time.sleep(GATHER_SECONDS)
+            part = _part(self._sock, PIECE, deadline)
+            self._empty = len(part) < PIECE
+            self._held += part
         taken = bytes(self._held[:size])
         del self._held[:size]
         return taken
