@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import scratch
 from .kernel import CLONE_NEWUSER, LINUX, call, top_of_stack, touch
+from .sandbox import RESERVED_MIB
 
 MAP_GROWSDOWN = 0x100  # of Linux: a mapping that counts as a stack
 DEEP = 16 << 20  # bytes, below any stack that a worker should have
@@ -43,6 +44,7 @@ def watch(bait: Bait) -> list[str]:
         "new namespaces": lambda: _refused(partial(call, "unshare", CLONE_NEWUSER)),
         "memory": lambda: (
             all(_refused(partial(_map, bait.memory_bytes, flags)) for flags in KINDS_OF_MEMORY)
+            and _refused(partial(_reserve, bait.memory_bytes + (RESERVED_MIB << 20)))
             and _refused(_grow_stack)
             and _refused(_resize_stack)
         ),
@@ -61,6 +63,11 @@ def _refused(attempt: Callable[[], object]) -> bool:
 
 def _map(size: int, flags: int) -> None:
     mmap.mmap(-1, size + mmap.PAGESIZE, flags | mmap.MAP_ANONYMOUS).close()
+
+
+def _reserve(size: int) -> None:
+    """Take addresses that cannot be written to; what was written before it became so counts as no memory either."""
+    mmap.mmap(-1, size + mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ).close()
 
 
 def _grow_stack() -> None:

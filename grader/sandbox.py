@@ -25,7 +25,7 @@ from .kernel import LINUX, PR_SET_PDEATHSIG, call, top_of_stack, touch
 MIB = 1 << 20
 GRACE = 1.25  # times the CPU time of a check, for code that does not return to Python
 STACK, ARGUMENTS = 8 << 20, 256 << 10  # of the main thread, and what of it the start of the program may have taken
-ADDRESS_SPACE = 64 << 30
+RESERVED_MIB = 1536  # of addresses, beside the memory: mapped files, and what the C library sets aside for threads
 PROCESSES = 64  # and threads
 FILES, FILES_FOR_GPU = 256, 4096  # open at a time; a driver opens dozens for each GPU of the machine
 CAPABILITY_VERSION = 0x20080522
@@ -160,12 +160,20 @@ def _limits(orders: Orders) -> None:
     _limit(resource.RLIMIT_CPU, ceil(orders.caps.submission_cpu_seconds), margin=1)  # SIGXCPU first, then SIGKILL
     if orders.caps.memory_mib:
         _limit(resource.RLIMIT_DATA, orders.caps.memory_mib * MIB)
-        # the page tables of an empty mapping count nowhere, and take a 512th of it; a GPU's driver reserves far more
-        _limit(resource.RLIMIT_AS, ADDRESS_SPACE)
+        # what is written and then made read-only counts no more, nor do page tables; a GPU's driver reserves far more
+        _limit(resource.RLIMIT_AS, _addresses() + (orders.caps.memory_mib + RESERVED_MIB) * MIB)
         if LINUX:
             _end_growth()
     if LINUX:  # elsewhere nobody has counted what else the user runs
         _limit(resource.RLIMIT_NPROC, PROCESSES + (orders.tasks if orders.uid is None else 0))
+
+
+def _addresses() -> int:
+    """The bytes of addresses that this process has in use, 64 GiB where it cannot be learnt."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except OSError:
+        return 64 << 30
 
 
 def _end_growth() -> None:

@@ -182,7 +182,7 @@ def check_get_batch_kinds_of_tokens(impl, rng, scratch, kind, seq_len):
     return impl.get_batch(tokens.to(torch.int32), 2, seq_len, generator_of(rng))
 
 
-@graded("get_batch", weight=2, rows=[{"n_tokens": 1_500_000_000, "seq_len": 6}])
+@graded("get_batch", weight=2, rows=[{"n_tokens": 600_000_000, "seq_len": 6}])
 def check_get_batch_reads_windows_only(impl, rng, n_tokens, seq_len):
     """A text far larger than memory costs no more than the windows that are read."""
     empty = mmap.mmap(-1, 2 * n_tokens, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)  # takes no memory

@@ -129,11 +129,21 @@ ATTEMPTS = {
     "cut the stack and let it grow": "STACK.cut()",
     "resize the stack": "STACK.resize()",
     "move the stack": "STACK.resize(flags=3)",
+    "make what was written read-only": "[READ_ONLY(64 << 20) for _ in range(40)]",
     "take page tables": "mmap.mmap(-1, 1 << 40, flags=0x4022, prot=1)",
     "become root": "os.setuid(0) if os.getuid() else int('denied')",
 }
 
 
+# The addresses alone: what the limits count of them does not depend on what is written.
+READ_ONLY = """
+KEPT = []
+def READ_ONLY(size):
+    KEPT.append(mmap.mmap(-1, size, flags=0x22))
+    at = ctypes.addressof(ctypes.c_char.from_buffer(KEPT[-1]))
+    if ctypes.CDLL(None).mprotect(ctypes.c_void_p(at), ctypes.c_size_t(size), 1):
+        raise MemoryError
+"""
 # The kernel's answer is asked for, where a touch would end the worker whether it is held or not.
 STACK = """
 class STACK:
@@ -200,7 +210,7 @@ def split_heads(session: Session, expression: str) -> Outcome:
         "import ctypes, fcntl, gc, mmap, os, resource, signal, socket, threading, time, torch\n"
         "prctl, PIPE = ctypes.CDLL(None).prctl, os.pipe()\n"
         f"ROOT, JUDGE = {str(session.course.root)!r}, {os.getpid()}\n"
-        f"{STACK}\n"
+        f"{STACK}\n{READ_ONLY}\n"
         "def split_heads(x, n_heads):\n"
         f"    {expression}\n"
         "    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)\n"
