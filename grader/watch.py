@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from . import guard
-from .course import KERNEL
+from .course import KERNEL, METHOD
 
 LIBRARIES = (
     *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -31,8 +31,7 @@ LIBRARIES = (
 )
 CHECKS = re.compile(r"/.*/check_\w+\.py")
 STARTS_OF_OURS = ("assignments/", "given_parts/")  # also the files that stand in for other tasks and earlier modules
-ATEN = "aten::"
-FIRST = "PreDispatch"  # the key: before autograd, before an operation is taken apart, and used by torch.export alone
+FIRST = "PreDispatch"  # comes before autograd and before an operation is taken apart; torch.export alone uses it
 Hear = Callable[[str, FrameType], None]
 
 
@@ -120,14 +119,15 @@ def operations(forbidden: tuple[str, ...]) -> dict[str, str]:
     A function or method of torch means the operation of the same name, and the first such entry names it.
     """
     patterns = [entry for entry in forbidden if entry.startswith(KERNEL)]
-    functions = {entry.rpartition(".")[2]: entry for entry in reversed(forbidden) if entry not in patterns}
+    named = [entry for entry in forbidden if entry.startswith(("torch.", METHOD))]
+    functions = {entry.rpartition(".")[2]: entry for entry in reversed(named)}
     found = {}
     for operation in torch._C._dispatch_get_all_op_names():
-        space, _, full = operation.rpartition("::")
+        space, _, full = operation.partition("::")
         name = full.partition(".")[0]
-        if f"{space}::" == ATEN and name in functions:
+        if space == "aten" and name in functions:
             found[full] = functions[name]
-        elif f"{space}::" == ATEN and any(fnmatchcase(KERNEL + name, pattern) for pattern in patterns):
+        elif space == "aten" and any(fnmatchcase(KERNEL + name, pattern) for pattern in patterns):
             found[full] = KERNEL + name
     return found
 

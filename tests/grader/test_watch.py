@@ -14,6 +14,7 @@ from grader.options import Options
 from grader.record import SubmissionRecord
 from grader.screen import Screen, screen
 from grader.session import Session
+from grader.watch import Watch
 
 HIDDEN_WAYS = {
     "built-up name": ('getattr(torch, "soft" + "max")(x, dim)', "torch.softmax"),
@@ -133,6 +134,41 @@ def test_kernel_is_not_told_beside_its_function(session: Session) -> None:
         (1, "aten._softmax", None),
         (4, "torch.softmax", "softmax"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "name"),
+    [
+        ("attention", "F.linear(x, x)", "torch.nn.functional.linear"),
+        ("attention", "nn.MultiheadAttention(2, 1)(x, x, x)", "torch.nn.functional.linear"),
+        ("attention", "F.scaled_dot_product_attention(x, x, x)", "torch.nn.functional.scaled_dot_product_attention"),
+        ("block", "F.layer_norm(x, (2,))", "torch.layer_norm"),
+        ("block", "F.rms_norm(x, (2,))", "torch.rms_norm"),
+        ("block", "nn.Dropout(0.5)(x)", "torch.dropout"),
+        ("block", "F.silu(x)", "torch.nn.functional.silu"),
+        ("gpt", "F.embedding(i, x)", "torch.embedding"),
+        ("gpt", "F.embedding_bag(i[None], x)", "torch.embedding_bag"),
+        ("training", "F.cross_entropy(x, i)", "torch.nn.functional.log_softmax"),
+        ("training", "x.logsumexp(0)", "torch.logsumexp"),
+        ("training", "torch.special.log_softmax(x, 0)", "torch.nn.functional.log_softmax"),
+    ],
+)
+def test_what_each_module_forbids_is_heard(course: Course, module: str, call: str, name: str) -> None:
+    watch = Watch(course.module(module).all_forbidden, "assignments/kim.py")
+    imports = "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"
+    text = imports + "x, i = torch.ones(2, 2), torch.ones(2).long()\n"
+    with watch.on():
+        exec(compile(text + call, "assignments/kim.py", "exec"), {})
+    assert (5, name) in {(each.line, each.name) for each in watch.calls()}
+
+
+def test_what_is_not_forbidden_and_what_ran_before_is_not_heard(course: Course) -> None:
+    watch = Watch(course.module("attention").all_forbidden, "assignments/kim.py")
+    text = "import torch\nx = torch.ones(2, 2)\ny = (x @ x).exp().sum() + torch.einsum('ij,jk->', x, x)\n"
+    exec(compile("import torch\ntorch.ones(2, 2).softmax(0)\n", "assignments/kim.py", "exec"), {})
+    with watch.on():
+        exec(compile(text, "assignments/kim.py", "exec"), {})
+    assert watch.calls() == frozenset()
 
 
 def test_other_modules_are_watched_too(course: Course) -> None:
