@@ -167,8 +167,7 @@ def encode(outcome: Outcome) -> bytes:
 
 
 def _spec(values: Tensor) -> TensorSpec:
-    """Where the bytes of a plain tensor are; safetensors.torch.save looks for shared ones first, and takes ten times as
-    long."""
+    """Where a plain tensor's bytes are; safetensors.torch.save looks for shared ones first, which takes far longer."""
     dtype = str(values.dtype).removeprefix("torch.")
     return TensorSpec(dtype=dtype, shape=values.shape, data_ptr=values.data_ptr(), data_len=values.nbytes)
 
