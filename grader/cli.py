@@ -99,7 +99,7 @@ def _graded(
     from .run import carry_out
 
     names = {p.module.name for p in plans}
-    earlier = [record for record in records_in(out, course) if record.module not in names]
+    earlier = records_in(out, [name for name in course.modules if name not in names])
     alone = len(names | {record.module for record in earlier}) == 1
     kept = [record for p in plans for record in p.kept]
     with terminal.progress(sum(len(p.todo) for p in plans), len(kept), quiet=quiet) as told:
@@ -124,7 +124,7 @@ def report(
     from .report import records_in, write_reports
 
     course = _checkout("report", CHECK_YOURSELF)
-    records = records_in(results, course)
+    records = records_in(results, course.modules)
     if not records:
         raise BadRequest(f"There are no records in {results}; `grader grade MODULE CLASS -o {results}` writes them.")
     write_reports(results, course, records)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,10 +53,10 @@ def write_reports(
         write_whole(folder / "index.html", course_page(ordered, course, modules))  # last: it links to the others
 
 
-def records_in(folder: Path, course: Course) -> list[SubmissionRecord]:
-    """Every record of a folder of results; one that cannot be read is left out, and graded anew by the next run."""
+def records_in(folder: Path, modules: Iterable[str]) -> list[SubmissionRecord]:
+    """The records of a folder of results; one that cannot be read is left out, and graded anew by the next run."""
     found = []
-    for name in course.modules:
+    for name in modules:
         for file in sorted(folder.glob(f"*/{name}.json")):
             with suppress(OSError, ValueError, TypeError, KeyError):
                 found.append(from_json(file.read_text(encoding="utf-8")))

@@ -32,7 +32,6 @@ LIBRARIES = (
 CHECKS = re.compile(r"/.*/check_\w+\.py")
 STARTS_OF_OURS = ("assignments/", "given_parts/")  # also the files that stand in for other tasks and earlier modules
 FIRST = "PreDispatch"  # comes before autograd and before an operation is taken apart; torch.export alone uses it
-Hear = Callable[[str, FrameType], None]
 
 
 @dataclass(frozen=True, order=True)
@@ -49,7 +48,7 @@ class Watch:
     def __init__(self, forbidden: Sequence[str], file: str) -> None:
         self._add, self.calls = _ledger()  # take `calls` before the submission can reach this object
         self._forbidden, self._file = forbidden, file
-        self._names = operations(tuple(forbidden))
+        self._names = _operations(tuple(forbidden))
         for operation in self._names:
             _listen(operation)
 
@@ -57,11 +56,11 @@ class Watch:
     def on(self) -> Iterator[None]:
         """Watch what runs inside."""
         _hearing.append(self._heard)
-        torch._C._dispatch_tls_set_dispatch_key_included(FIRST, True)
+        _include(FIRST, True)
         try:
             yield
         finally:
-            torch._C._dispatch_tls_set_dispatch_key_included(FIRST, False)
+            _include(FIRST, False)
             _hearing.pop()
 
     def guard(self) -> None:
@@ -88,7 +87,8 @@ def _ledger() -> tuple[Callable[[Call], None], Callable[[], frozenset[Call]]]:
     return add, lambda: frozenset(found)
 
 
-_hearing: list[Hear] = []  # of the watches that are on; the last one is told
+_include = torch._C._dispatch_tls_set_dispatch_key_included  # before guard.py listens to who calls it
+_hearing: list[Callable[[str, FrameType], None]] = []  # of the watches that are on; the last one is told
 
 
 @cache
@@ -113,7 +113,7 @@ def _listen(operation: str) -> None:
 
 
 @cache
-def operations(forbidden: tuple[str, ...]) -> dict[str, str]:
+def _operations(forbidden: tuple[str, ...]) -> dict[str, str]:
     """Operation of torch, with its overload → what a report calls it: an entry of course.toml, else the kernel.
 
     A function or method of torch means the operation of the same name, and the first such entry names it.
