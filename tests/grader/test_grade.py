@@ -1,5 +1,6 @@
 """Grading whole submissions through judge, zygote and worker."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -133,16 +134,16 @@ def test_mistake_of_hidden_sizes_only_shows_no_values(graded_source: Grade, refe
     assert failed[0].printed == ""
 
 
-@pytest.mark.parametrize("answer", ["raise ValueError('seen: 4711')", "print('seen: 4711')", "return q * 4711"])
+@pytest.mark.parametrize("answer", ["raise ValueError('seen inf')", "print('seen inf')", "return v + float('inf')"])
 def test_second_chance_shows_nothing_of_what_ran(graded_source: Grade, reference: str, answer: str) -> None:
     """Its worker runs hidden rows beside public ones."""
     source = f"{reference}\n\nown = attention_weights\n\n" + (
         "def scaled_dot_product_attention(q, k, v, mask=None):\n"
         f"    if attention_weights is not own:\n        {answer}\n    return v[..., :1, :]\n"
     )
-    record = graded_source(source)
-    assert {check.status for check in record.checks if check.task == "scaled_dot_product_attention"} <= {"failed"}
-    assert "4711" not in record.to_json()
+    checks = [check for check in graded_source(source).checks if check.task == "scaled_dot_product_attention"]
+    assert {check.status for check in checks} == {"failed"}
+    assert [check.name for check in checks if re.search(r"\binf\b", f"{check}")] == []
 
 
 def test_import_that_fails_beside_hidden_rows_only_says_nothing_of_them(graded_source: Grade, reference: str) -> None:
