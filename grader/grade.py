@@ -17,6 +17,7 @@ from .imports import why_not
 from .options import Options
 from .outcome import Outcome
 from .record import Chain, CheckRecord, Diagnosis, SubmissionRecord
+from .refusals import hold_back
 from .screen import Finding, Screen, screen
 from .session import Session
 from .trial import Ran, Trial
@@ -136,7 +137,9 @@ def _chain(
 
 def _checks(session: Session, findings: Findings, options: Options) -> list[CheckRecord]:
     """One record a check, in file order."""
-    return [_check(session, findings, options, name, points) for name, (_, points) in _points(session).items()]
+    checks = [_check(session, findings, options, name, points) for name, (_, points) in _points(session).items()]
+    verdicts = [*findings.whole.values(), *findings.alone.values()]
+    return hold_back(session, checks, {v.row.name for v in verdicts if v.outcome.ended == "values"})
 
 
 def _check(session: Session, findings: Findings, options: Options, name: str, points: float) -> CheckRecord:

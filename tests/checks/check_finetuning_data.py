@@ -42,8 +42,9 @@ def check_mix_draws_late(impl, rng, seed):
     generator, state = seeded(seed), torch.get_rng_state()
     mixed = impl.mix_datasets([[1, 2], [3]], [1, 1], generator)
     late = torch.equal(generator.get_state(), seeded(seed).get_state())
-    list(islice(mixed, 5))
-    return {"late": late, "torch's generator is untouched": torch.equal(torch.get_rng_state(), state)}
+    drawn = len(list(islice(mixed, 5)))
+    untouched = torch.equal(torch.get_rng_state(), state)
+    return {"late": late, "drawn": drawn, "torch's generator is untouched": untouched}
 
 
 @graded("mix_datasets", weight=1, rows=[{"weights": [1]}, {"weights": [1, -0.5]}, {"weights": [0, 0]}])

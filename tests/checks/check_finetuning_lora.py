@@ -227,6 +227,7 @@ def check_apply_passes_on(impl, rng, dropout, seed):
 def check_apply_refuses(impl, rng, names):
     """A name that no module has is a ValueError; the model is as it was before."""
     model, raised = Tiny(), None
+    impl.apply_lora(Tiny(), ["q_proj"], 2, 3.0)  # a right one is not refused
     try:
         impl.apply_lora(model, names, 2, 3.0)
     except ValueError as error:

@@ -227,12 +227,14 @@ def check_init_weights_draw_from_the_generator(impl, rng, n_layers, seed):
 
 @graded("init_weights", weight=1, rows=[{"sizes": TIED}], pins="registration")
 def check_init_weights_keep_the_parameters(impl, rng, sizes):
-    """The parameters are the same objects as before, and still require gradients."""
-    model = impl.GPT(**sizes).to(rng.device)
-    before = named(model)
+    """The parameters get values, are the same objects as before, and still require gradients."""
+    model = rng.fill(impl.GPT(**sizes).to(rng.device))
+    before, embedding = named(model), model.token_embedding.weight.detach().clone()
     impl.init_weights(model, rng.generator(1))
     same = {name: p is before[name] for name, p in named(model).items()}
-    return {"same Parameter": same, "requires_grad": {name: p.requires_grad for name, p in named(model).items()}}
+    drawn = not torch.equal(model.token_embedding.weight, embedding)
+    trains = {name: p.requires_grad for name, p in named(model).items()}
+    return {"same Parameter": same, "token_embedding is drawn": drawn, "requires_grad": trains}
 
 
 # count_parameters

@@ -41,16 +41,17 @@ def check_load_untied_head(impl, rng, own):
 
 @graded("load_gpt2_weights", weight=2, rows=[{"tied": True}], pins="in-place safety")
 def check_load_copies(impl, rng, tied):
-    """The parameters stay the same objects, tied ones tied, and share no memory with the checkpoint."""
+    """What is loaded stays in the same parameters, tied ones tied, and shares no memory with the checkpoint."""
     model, source = rng.fill(impl.GPT(11, 8, 6, 3, 2, tie_weights=tied)), checkpoint(rng)
     before = named(model)
     source["lm_head.weight"] = source["wte.weight"].clone()
     impl.load_gpt2_weights(model, source)
     same = {name: p is before[name] for name, p in named(model).items()}
+    loaded = torch.equal(model.norm_f.bias, source["ln_f.bias"])
     with torch.no_grad():
         for p in model.parameters():
             p.add_(1)
-    return {"same Parameter": same, "checkpoint after the model has changed": source}
+    return {"same Parameter": same, "norm_f is loaded": loaded, "checkpoint after the model has changed": source}
 
 
 @graded("load_gpt2_weights", weight=1, rows=[{"dtype": "bfloat16"}], pins="dtypes")

@@ -217,6 +217,8 @@ def check_load_restores(impl, rng, scratch, step):
 def check_load_refuses_objects(impl, rng, scratch, step):
     """A file with anything but tensors and plain values in it is not loaded: it could run a stranger's code."""
     model, optimizer, generator = trained(rng, 1)
+    written(scratch / "run.pt", model, optimizer, step, generator)
+    impl.load_checkpoint(scratch / "run.pt", model, optimizer, generator)  # a right one is not refused
     written(scratch / "run.pt", model, optimizer, scratch, generator)  # a path for a number
     try:
         return {"loaded": str(type(impl.load_checkpoint(scratch / "run.pt", model, optimizer, generator)))}
