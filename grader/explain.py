@@ -1,7 +1,7 @@
 """A mismatch in words: what a good teaching assistant would say, from the facts alone."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,8 +14,10 @@ from .listing import shown, tell
 from .outcome import Container, Foreign, Leaf, Raised, TensorLeaf
 from .record import Picture
 from .relations import NO_SIZES, relate, relate_shift
+from .text import one_line
 
 PICTURE_SIDE = 16
+MAX_KEYS, MAX_KEY = 20, 40  # of a dict, and the characters of one
 AFTER = " after the call"
 IN_PLACE = "Something is changed in place (+=, a method ending in _, x[...] = ...): make a new tensor instead."
 LEFT_BEHIND = (
@@ -209,7 +211,7 @@ def _difference(expected: Leaf | Raised, got: Leaf | Raised) -> str:
     if isinstance(expected, Container) and isinstance(got, Container) and expected.kind == got.kind == "dict":
         missing = [key for key in expected.keys if key not in got.keys]
         extra = [key for key in got.keys if key not in expected.keys]
-        parts = [f"{word}: {', '.join(keys)}" for word, keys in (("missing", missing), ("not expected", extra)) if keys]
+        parts = [f"{word}: {_some(keys)}" for word, keys in (("missing", missing), ("not expected", extra)) if keys]
         return "; ".join(parts)
     return f"expected {_kind(expected)}, got {_kind(got)}"
 
@@ -233,7 +235,7 @@ def _kind(leaf: Leaf | Raised) -> str:
         case TensorLeaf(values):
             return f"a tensor of shape {tuple(values.shape)}"
         case Container("dict", keys):
-            return f"a dict with {', '.join(keys) or 'nothing'}"
+            return f"a dict with {_some(keys) or 'nothing'}"
         case Container(_, keys):
             return f"a list or tuple of {len(keys)}"
         case Foreign(kind):
@@ -241,6 +243,13 @@ def _kind(leaf: Leaf | Raised) -> str:
         case None:
             return "None"
     return f"{type(leaf).__name__} {shown(leaf)}"[:200]
+
+
+def _some(keys: Sequence[str]) -> str:
+    """The first keys of a dict, and how many more there are."""
+    first = [one_line(key, MAX_KEY) for key in keys[:MAX_KEYS]]
+    more = len(keys) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
 
 
 def _number(leaf: Leaf | Raised) -> str:

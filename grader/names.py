@@ -22,6 +22,7 @@ MAX_CHAIN = 12  # a.b.c
 MAX_WORDS = 24  # of a dotted name that aliases add up to, and
 MAX_LENGTH = 200  # its characters
 MAX_ALIASES = 50  # a = b, b = c
+MAX_DEPTH = 50  # of functions in functions; those below count as their own surroundings
 
 
 @dataclass(eq=False)
@@ -30,6 +31,7 @@ class Scope:
 
     kind: str
     parent: "Scope | None" = None
+    depth: int = 0
     names: dict[str, list["Binding"]] = field(default_factory=dict)
     outer: dict[str, str] = field(default_factory=dict)  # name -> "global" or "nonlocal"
 
@@ -246,7 +248,9 @@ class Names:
         yield from ((child, at) for child in ast.iter_child_nodes(node))
 
     def _scope(self, kind: str, parent: Scope) -> Scope:
-        self.scopes.append(Scope(kind, parent))
+        if parent.depth == MAX_DEPTH:
+            return parent
+        self.scopes.append(Scope(kind, parent, parent.depth + 1))
         return self.scopes[-1]
 
     def _bind(

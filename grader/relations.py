@@ -143,7 +143,8 @@ def _tempered(expected: Tensor, got: Tensor, allowed: float, axes: Sequence[str]
         if expected.shape[axis] > 2 and (expected > 0).all() and (got > 0).all() and _sums(got, axis) == (1.0, 1.0):
             right, yours = (_centred(values.log(), axis) for values in (expected, got))
             factor = float((right * yours).sum() / (right * right).sum())
-            if _sums(expected, axis) == (1.0, 1.0) and factor > 1e-3 and close(yours, factor * right, 1e-4):
+            told = factor > 1e-3 and close(yours, factor * right, 1e-4) and not close(yours, right, 1e-4)
+            if _sums(expected, axis) == (1.0, 1.0) and told:
                 return Factor(factor, f"It is as if the scores were {{}} before the softmax along {name}.")
     return None
 

@@ -17,13 +17,15 @@ from itertools import combinations
 from .course import KERNEL, METHOD, Module, packages
 from .guard import NOTED
 from .names import At, Names, Scope, by_last_word, endings, folded, in_class
-from .suspicious import ways_out
+from .resolve import by_object, resolve
+from .suspicious import BY_TEXT, ways_out
 from .text import one_line
 
 MAX_REPEATS = 10  # findings of one call in one task
 MAX_SEEN = 1_000  # different calls that are believed of one worker
 MAX_NOTES = 200  # suspicious findings in all
-SEEN = re.compile(r"(\d{1,7}) ([\w.]{1,100}(?:\.\*)?)", re.ASCII)
+UNSHOWN = "seen while it ran with inputs that are not shown"
+SEEN = re.compile(r"(\d{1,7}|[A-Za-z_]\w{,99}) ([\w.]{1,100}(?:\.\*)?)", re.ASCII)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 TENSORS = re.compile(r"torch\.(?:nn\.functional\.)?(?!compile\b|load\b)[a-z]\w*", re.ASCII)  # functions that give one
 MAX_STEPS = 20  # towards where a value comes from
@@ -33,7 +35,7 @@ MAX_STEPS = 20  # towards where a value comes from
 class Finding:
     """A call or name in the source, and the task that it counts for (None: for no task)."""
 
-    line: int
+    line: int  # 0 where none is told
     call: str  # as course.toml or the lists above name it
     used: str  # as written
     task: str | None = None
@@ -51,31 +53,47 @@ class Screen:
     spans: tuple[tuple[int, int, list[str | None]], ...] = ()  # first and last line of a definition, and whose it is
     unwritten: frozenset[str] = frozenset()  # tasks that do nothing but raise NotImplementedError
 
-    def with_calls(self, calls: Iterable[str], module: Module) -> "Screen":
-        """The same with the forbidden calls that the worker saw (`line name`), where the text did not show them.
+    def with_calls(self, calls: Iterable[str], module: Module, shown: bool = True) -> "Screen":
+        """The same with the forbidden calls that the worker saw, where the text did not show them.
 
-        The name is the worker's own account, and so a stranger's: what course.toml does not forbid is left out.
+        A call is `line name`, or `task name` for what a task itself is. The name is the worker's own account, and so a
+        stranger's: what course.toml does not forbid is left out.
+
+        Args:
+            shown: whether the student may know the lines; beside hidden rows they could spell out an input.
         """
-        known = {finding.line for finding in self.forbidden}
-        told_of = sorted({(int(found[1]), found[2]) for call in calls if (found := SEEN.fullmatch(call))})
-        seen = told_of[:MAX_SEEN]
+        told_of = sorted({(found[1], found[2]) for call in calls if (found := SEEN.fullmatch(call))})
+        seen = sorted((int(line), name) for line, name in told_of[:MAX_SEEN] if line.isdecimal())
+        added = self._new(seen, module)
+        known = [(task, name) for task, name in told_of if task in module.tasks]
+        bare = [Finding(0, name, f"{name}, behind the name {task},", task) for task, name in known]
+        if not shown:
+            bare += [replace(one, line=0, used=f"{one.call}, {UNSHOWN},") for one in added]
+        forbidden = [*self.forbidden, *(added if shown else [])]
+        for one in bare:
+            if one.task not in {None, *(f.task for f in forbidden)} and module.forbids(one.call, one.task):
+                forbidden.append(one)
+        told = {f.line for f in forbidden if f.task} | {f.line for f in self.suspicious if f.call not in BY_TEXT}
+        listened = packages(module.all_forbidden)
+        to_note = {(one.line, one.call) for one in added}
+        noted = [
+            Finding(line, name, f"{name}, seen while it ran")
+            for line, name in seen
+            if line not in told and ((line, name) in to_note or NOTED.fullmatch(name) or name in listened)
+        ]
+        return replace(self, forbidden=_tidy(forbidden), suspicious=_tidy([*self.suspicious, *noted]))
+
+    def _new(self, seen: list[tuple[int, str]], module: Module) -> list[Finding]:
+        """Forbidden calls on lines where the text shows none."""
+        known = {finding.line for finding in self.forbidden if finding.line}
         named = {line for line, name in seen if not name.startswith(KERNEL)}  # the kernel says the same once more
-        added = [
+        return [
             Finding(line, name, f"{name}, seen while it ran,", task)
             for line, name in seen
             if line not in known and not (name.startswith(KERNEL) and line in named)
             for task in self._tasks_at(line)
             if module.forbids(name, task)
         ]
-        listened = packages(module.all_forbidden)
-        told = {finding.line for finding in self.suspicious}
-        told |= {finding.line for finding in (*self.forbidden, *added) if finding.task}
-        noted = [
-            Finding(line, name, f"{name}, seen while it ran")
-            for line, name in seen
-            if line not in told and (NOTED.fullmatch(name) or name in listened)
-        ]
-        return replace(self, forbidden=_tidy([*self.forbidden, *added]), suspicious=_tidy([*self.suspicious, *noted]))
 
     def _tasks_at(self, line: int) -> list[str | None]:
         """The tasks that the code on a line counts for."""
@@ -160,6 +178,7 @@ class _Forbidden:
         self.calls = {entry: entry for entry in module.all_forbidden if not entry.startswith((METHOD, KERNEL))}
         self.calls |= {f"torch.Tensor.{method}": METHOD + method for method in self.methods}
         self.endings = by_last_word(self.calls)
+        self.objects = by_object(self.calls)
         self.packages = packages(module.all_forbidden)
         self.own = {name for scope in names.scopes if scope.kind == "class" for name in scope.names}
         self.own |= {
@@ -193,7 +212,9 @@ class _Forbidden:
         """The entries of course.toml that dotted names fall under."""
         starts = {entry: f".{entry.removesuffix('*')}" for entry in self.packages}
         inside = {entry for entry, start in starts.items() for origin in origins if start in f".{origin}"}
-        return inside | {self.calls[name] for name in endings(origins, self.endings)}
+        named = {self.calls[name] for name in endings(origins, self.endings)}
+        same = {self.objects.get(id(resolve(origin)), "") for origin in origins}
+        return inside | named | same - {""}
 
     def _method(self, node: ast.AST, at: At) -> set[str]:
         """x.softmax, also as getattr(x, "softmax"), where x may well be a tensor."""

@@ -8,12 +8,13 @@ from .names import Names, Scope, by_last_word, endings, folded, in_class
 
 BUILTINS = ("exec", "eval", "compile", "open", "__import__", "__builtins__", "globals")
 ATTRIBUTES = (
-    *("__subclasses__", "__globals__", "__builtins__", "__code__", "__closure__", "__self__"),
+    *("__subclasses__", "__globals__", "__builtins__", "__code__", "__closure__", "__self__", "__path__"),
     *("__array_interface__", "__array_struct__"),  # numpy reads and writes any address that they name
     *("tb_frame", "f_back", "f_code", "f_globals", "f_locals", "f_builtins"),
     *(f"{kind}_{what}" for kind in ("gi", "cr", "ag") for what in ("code", "frame")),
 )
 BY_NAME = ("getattr", "setattr", "delattr", "vars")
+BY_TEXT = ("operator.attrgetter", "operator.methodcaller")  # what they reach shows when it is reached
 # Ways out of the file: to the grader's own objects, to the machine, past the watch on torch's operations.
 MODULES = (
     *("ctypes", "cffi", "gc", "sys.modules", "sys._getframe", "sys.settrace", "sys.setprofile", "inspect.stack"),
@@ -24,6 +25,7 @@ MODULES = (
     *("unittest.mock", "typing.get_type_hints", "_ctypes", "posix", "_posixsubprocess"),
     *("grader", "given_parts", "_pytest", "marshal", "doctest", "bdb"),
     *("types.FunctionType", "types.LambdaType", "types.CodeType"),
+    *("sys.meta_path", "sys.path_hooks", *BY_TEXT),
 )
 NAMESAKES = ("torch.signal",)  # end like one of these, and are none
 CHECKS = re.compile(r"(?:tests\.checks\.)?check_\w+", re.ASCII)  # the files of checks

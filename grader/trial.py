@@ -14,11 +14,15 @@ SECOND_IMPORT = "it failed, although it was imported without an error a moment b
 
 @dataclass(frozen=True)
 class Ran:
-    """How the import of a submission went, its outcomes row by row, the forbidden calls seen as `line name`."""
+    """How the import of a submission went, its outcomes row by row, the forbidden calls seen as `line name`.
+
+    `unshown` are those beside hidden rows: their lines could spell out an input.
+    """
 
     loaded: Outcome
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    unshown: list[str] = field(default_factory=list)
     unwatched: bool = False
 
 
@@ -60,7 +64,8 @@ class Trial:
                     again = part is hidden and public
                     return replace(found, loaded=Outcome("crashed", why=SECOND_IMPORT)) if again else found
                 outcomes |= found.outcomes
-                ran = replace(ran, calls=ran.calls + found.calls, unwatched=ran.unwatched or found.unwatched)
+                calls, unshown = ran.calls + found.calls, ran.unshown + found.unshown
+                ran = replace(ran, calls=calls, unshown=unshown, unwatched=ran.unwatched or found.unwatched)
             ran = replace(ran, outcomes=ran.outcomes | outcomes)
         return ran
 
@@ -89,7 +94,8 @@ class Trial:
         left.wall -= results.wall_seconds
         if results.loaded.ended != "values":
             return Ran(results.loaded)
-        return Ran(results.loaded, single(results, rows), results.calls, results.unwatched)
+        calls, unshown = ([], results.calls) if any(row.hidden for row in rows) else (results.calls, [])
+        return Ran(results.loaded, single(results, rows), calls, unshown, results.unwatched)
 
 
 def _ended(ran: Ran, row: RowId) -> str:

@@ -10,7 +10,7 @@ may not. A submission can blind it, with the names that suspicious.py lists.
 import re
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,6 +23,7 @@ import torch
 
 from . import guard
 from .course import KERNEL, METHOD
+from .resolve import by_object
 
 LIBRARIES = (
     *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -31,14 +32,15 @@ LIBRARIES = (
 )
 CHECKS = re.compile(r"/.*/check_\w+\.py")
 STARTS_OF_OURS = ("assignments/", "given_parts/")  # also the files that stand in for other tasks and earlier modules
+BASES = type.__dict__["__mro__"].__get__  # of a class, whatever its metaclass says
 FIRST = "PreDispatch"  # comes before autograd and before an operation is taken apart; torch.export alone uses it
 
 
 @dataclass(frozen=True, order=True)
 class Call:
-    """A forbidden operation: the line of the student's file, and the entry of course.toml or the kernel."""
+    """A forbidden operation: the line of the student's file or the task, and the entry of course.toml or the kernel."""
 
-    line: int
+    place: int | str
     name: str
 
 
@@ -62,6 +64,14 @@ class Watch:
         finally:
             _include(FIRST, False)
             _hearing.pop()
+
+    def look_at(self, own: Mapping[str, object]) -> None:
+        """Note the tasks that are themselves forbidden, or inherit from it: a check that calls them blames nobody."""
+        known = by_object(entry for entry in self._forbidden if entry.startswith("torch."))
+        for task, value in own.items():
+            for one in BASES(value) if issubclass(type(value), type) else (value,):
+                if id(one) in known:
+                    self._add(Call(task, known[id(one)]))
 
     def guard(self) -> None:
         """Note from now on what could blind it; see guard.py."""
@@ -88,7 +98,7 @@ def _ledger() -> tuple[Callable[[Call], None], Callable[[], frozenset[Call]]]:
 
 
 _include = torch._C._dispatch_tls_set_dispatch_key_included  # before guard.py listens to who calls it
-_hearing: list[Callable[[str, FrameType], None]] = []  # of the watches that are on; the last one is told
+_hearing: list[Callable[[str, FrameType], None]] = []  # of the watches that are on
 
 
 @cache
@@ -105,8 +115,8 @@ def _listen(operation: str) -> None:
     after = torch._C._dispatch_keyset_full_after(getattr(torch._C.DispatchKey, FIRST))
 
     def kernel(keys: Any, *args: Any, **kwargs: Any) -> Any:
-        if _hearing:
-            _hearing[-1](operation, sys._getframe(1))
+        for heard in _hearing:
+            heard(operation, sys._getframe(1))
         return passed_on(keys & after, *args, **kwargs)
 
     _library().impl(operation, kernel, FIRST, with_keyset=True)  # type: ignore[no-untyped-call]

@@ -97,6 +97,7 @@ def run_all(
     if job.watched:
         watch.guard()
     loaded, own = _load(job, job.runs[0].package, printed)
+    watch.look_at(own)
     yield loaded
     if loaded.ended != "values":
         return
@@ -126,7 +127,7 @@ def run_all(
                     outcome = run_row(_module(job), check, rng, scratch, printed)
                 yield outcome
     if job.watched:
-        yield Outcome("values", dict(flatten([f"{call.line} {call.name}" for call in sorted(calls())])))
+        yield Outcome("values", dict(flatten(sorted(f"{call.place} {call.name}" for call in calls()))))
 
 
 def _device(job: Job, row: RowId, wide: bool) -> str:

@@ -54,6 +54,7 @@ class Zygote:
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "TORCHINDUCTOR_CACHE_DIR": "/",  # torch's compiler makes this folder when it is imported; a worker may not
+            "TORCHDYNAMO_DISABLE": "1",  # and torch.compile hands a function back as it is
             "PYTHONHASHSEED": "0",  # the order of a set must not differ from one run to the next
             **_visible_gpus(device),
         }

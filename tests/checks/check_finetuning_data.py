@@ -68,12 +68,15 @@ NESTED = {
             "title": "Café",
             "paragraphs": [
                 {
-                    "context": "Zürich\u2028and Bern.",
+                    "context": "Zürich\u2028and Bern NUMBER.",
                     "qas": [
                         {
                             "id": "q1",
                             "question": "Where?",
-                            "answers": [{"text": "Bern", "answer_start": 11}, {"text": "Zürich", "answer_start": 0}],
+                            "answers": [
+                                {"text": "Bern NUMBER", "answer_start": 11},
+                                {"text": "Zürich", "answer_start": 0},
+                            ],
                         },
                         {"id": "q2", "question": "When?", "answers": [], "is_impossible": True},
                     ],
@@ -91,7 +94,16 @@ NESTED = {
         },
     ],
 }
-FLAT = [{"id": "1", "article": "Ä.\n\nB.", "highlights": "x\u2028y"}, {"id": "2", "article": "", "highlights": ""}]
+FLAT = [
+    {"id": "1", "article": "Ä.\n\nNUMBER.", "highlights": "x\u2028y"},
+    {"id": "2", "article": "", "highlights": ""},
+]
+
+
+def drawn(records, rng):
+    """The records with a number that nobody can know before."""
+    number = rng.integers(1000, 10000, 1).item()
+    return json.loads(json.dumps(records).replace("NUMBER", str(number)))
 
 
 def written(path, text):
@@ -102,20 +114,21 @@ def written(path, text):
 @graded("read_records", weight=3, rows=[{"name": "train.json"}, {"name": "dev-v2.0.json"}])
 def check_read_nested(impl, rng, scratch, name):
     """SQuAD's own nested files become flat records, in the order of the file."""
-    return impl.read_records(written(scratch / name, json.dumps(NESTED, ensure_ascii=False)))
+    return impl.read_records(written(scratch / name, json.dumps(drawn(NESTED, rng), ensure_ascii=False)))
 
 
 @graded("read_records", weight=1, rows=[{"under": "data"}, {"under": ""}])
 def check_read_flat(impl, rng, scratch, under):
     """Flat records in a list, or in a list under data, are given as they stand."""
-    text = json.dumps({under: FLAT} if under else FLAT)
+    records = drawn(FLAT, rng)
+    text = json.dumps({under: records} if under else records)
     return impl.read_records(str(written(scratch / "records.json", text)))
 
 
 @graded("read_records", weight=2, rows=[{"end": "\n"}, {"end": "\r\n\n"}])
 def check_read_lines(impl, rng, scratch, end):
     """A .jsonl file holds a record a line; empty lines and the line separators inside a text are no records."""
-    text = end.join(json.dumps(record, ensure_ascii=False) for record in FLAT) + end
+    text = end.join(json.dumps(record, ensure_ascii=False) for record in drawn(FLAT, rng)) + end
     return impl.read_records(written(scratch / "records.jsonl", text))
 
 

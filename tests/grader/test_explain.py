@@ -92,6 +92,12 @@ def test_expected_exception_is_told_with_what_came_instead(kind: str, article: s
         ({"a": 1}, {"b": 1, "a": 1, "c": 2}, "not expected: b, c."),
         ({"x": {"a": 1}}, {"x": {"b": 1}}, "x: missing: a; not expected: b."),
         ({"a": 1}, [1], "expected a dict with a, got a list or tuple of 1."),
+        ([1], {"<" * 900: 1}, f"expected a list or tuple of 1, got a dict with {'<' * 39}…."),
+        (
+            {},
+            dict.fromkeys("abcdefghijklmnopqrstuvwxyz"),
+            f"not expected: {', '.join('abcdefghijklmnopqrst')} and 6 more.",
+        ),
         ({"a": 1}, {}, "missing: a."),
         (1, {}, "expected int 1, got a dict with nothing."),
         ([X, X], [X, None], "result 1: expected a tensor of shape (2, 3, 5), got None. Is a return missing?"),

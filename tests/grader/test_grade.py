@@ -160,6 +160,20 @@ def test_import_that_fails_beside_hidden_rows_only_says_nothing_of_them(graded_s
     assert record.problem == f"While it was imported, {why}."
 
 
+def test_slow_beside_hidden_rows_only_says_nothing_of_them(graded_source: Grade, reference: str) -> None:
+    slow = "\nimport time\n\nown = softmax\n\ndef softmax(x, dim):\n    time.sleep(0.{})\n    return own(x, dim)\n"
+    told = [check.message for check in graded_source(reference + slow.format(6)).checks]
+    assert [text for text in told if text.startswith("Right, but slow: ")]
+    hidden = slow.format(6).replace("time.sleep", "x.shape == (3, 2, 4, 6) and time.sleep")
+    assert {check.message for check in graded_source(reference + hidden).checks} == {""}
+
+
+def test_compiled_function_is_run_as_it_is(graded_source: Grade, reference: str) -> None:
+    """The compiler would need a program of its own, which no worker may start."""
+    record = graded_source(reference.replace("def softmax(", "@torch.compile\ndef softmax("))
+    assert (record.score, record.notes) == (100, [])
+
+
 def test_public_failure_shows_a_picture_with_named_axes(graded_source: Grade, reference: str) -> None:
     failed = lost(graded_source(edited(reference, "key[None, :] <= query[:, None]", "key[None, :] < query[:, None]")))
     picture = failed[0].picture

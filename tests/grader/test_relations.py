@@ -261,3 +261,9 @@ def test_close_needs_the_same_shape() -> None:
 )
 def test_factor_is_told_by_the_size_that_it_is(got: Tensor, sizes: dict[str, int], text: str) -> None:
     assert relate(X, got, ALLOWED, AXES[-X.ndim :], sizes) == text
+
+
+def test_scores_are_not_called_too_small_where_only_the_sums_are_off() -> None:
+    sums = 1 + 4e-4 * torch.rand(3, 1, 7, generator=torch.Generator().manual_seed(2), dtype=torch.double)
+    told = says(X.softmax(1) * sums, X.softmax(1))
+    assert told == "Along q_len the proportions are right, but each slice is scaled by a factor of its own."

@@ -1,5 +1,6 @@
 """What the source text of a submission shows without being run."""
 
+import ast
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from grader.course import Module, Task, load_course
+from grader.names import MAX_DEPTH, Names
 from grader.screen import Finding, screen
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -216,6 +218,26 @@ def test_import_in_a_branch_may_still_hold() -> None:
     source = "def softmax(x): ...\ntry:\n    from torch import softmax\nexcept ImportError: ...\n"
     source += "def weights(x): return softmax(x)\n"
     assert ("torch.softmax", "softmax", "weights") in forbidden(source)
+
+
+@pytest.mark.parametrize(
+    ("imported", "name"),
+    [
+        ("from torch.nn.modules.linear import Linear as L", "L"),
+        ("from torch.nn import modules", "modules.Linear"),
+        ("import torch.nn.modules.transformer as t", "t.Linear"),
+    ],
+)
+def test_forbidden_class_is_found_in_whatever_module_of_torch(imported: str, name: str) -> None:
+    assert forbidden(f"{imported}\n\nclass Linear({name}):\n    pass\n") == [("torch.nn.Linear", name, "Linear")]
+
+
+def test_names_are_followed_through_more_functions_than_anybody_nests() -> None:
+    """Deeper ones count as their own surroundings, so that a file cannot make every name a long way to look up."""
+    depth = 4 * MAX_DEPTH
+    source = f"import torch\n\nweights = {'lambda: ' * depth}torch.softmax\n"
+    assert forbidden(source) == [("torch.softmax", "torch.softmax", "weights")]
+    assert len(Names(ast.parse(source)).scopes) == 1 + MAX_DEPTH
 
 
 def test_star_import_gives_names_that_the_file_does_not_define() -> None:

@@ -58,6 +58,7 @@ BLINDFOLDED = {
     "frame": "look()",
     "frame by its number": 'operator.attrgetter("_get" + "frame")(sys)()',
     "code from bytes": 'operator.attrgetter("loads")(marshal)(CODE)',
+    "kernel of its own": 'operator.attrgetter("library.Library")(torch)("aten", "IMPL").impl("sin", max, "CPU")',
 }
 
 
@@ -80,6 +81,39 @@ def test_check_without_hidden_rows_is_watched_too(graded: Graded, session: Sessi
         '    return own(x, dim) if x.device.type == "cpu" else operator.attrgetter("soft" + "max")(torch)(x, dim)\n'
     )
     assert {task for task, _ in forbidden(graded(source))} == {"softmax"}
+
+
+def test_line_of_a_call_beside_hidden_rows_is_for_the_instructor(graded: Graded, session: Session) -> None:
+    """Which line is run could spell out the input."""
+    source = session.course.source("reference", "attention") + (
+        "\nimport operator\n\nown = softmax\n\ndef softmax(x, dim):\n"
+        '    return operator.attrgetter("soft" + "max")(torch)(x, dim) if x.shape == (3, 2, 4, 6) else own(x, dim)\n'
+    )
+    record = graded(source)
+    assert forbidden(record) == {
+        (
+            "softmax",
+            "torch.softmax, seen while it ran with inputs that are not shown, "
+            "is what this module has you build yourself.",
+        )
+    }
+    assert f"line {source.count(chr(10))}: torch.softmax, seen while it ran" in record.notes
+
+
+TORCH_S_OWN = {
+    "softmax": ("match torch:\n    case object(softmax=softmax):\n        pass\n", "torch.softmax"),
+    "Linear": (
+        "match nn:\n    case object(Linear=base):\n        pass\n\nclass Linear(base):\n    pass\n",
+        "torch.nn.Linear",
+    ),
+}
+
+
+@pytest.mark.parametrize("task", TORCH_S_OWN)
+def test_task_that_is_torch_s_own_is_found_however_it_got_there(graded: Graded, task: str) -> None:
+    text, call = TORCH_S_OWN[task]
+    found = forbidden(graded(f"import torch\nfrom torch import nn\n\n{text}"))
+    assert found == {(task, f"{call}, behind the name {task}, is what this module has you build yourself.")}
 
 
 def test_second_chance_is_watched_too(session: Session) -> None:
@@ -159,7 +193,7 @@ def test_what_each_module_forbids_is_heard(course: Course, module: str, call: st
     text = imports + "x, i = torch.ones(2, 2), torch.ones(2).long()\n"
     with watch.on():
         exec(compile(text + call, "assignments/kim.py", "exec"), {})
-    assert (5, name) in {(each.line, each.name) for each in watch.calls()}
+    assert (5, name) in {(each.place, each.name) for each in watch.calls()}
 
 
 def test_what_is_not_forbidden_and_what_ran_before_is_not_heard(course: Course) -> None:
@@ -204,16 +238,27 @@ print(sorted({{'torch._dynamo', 'sympy'}} & set(sys.modules)))
     assert done.stdout == "[]\n"
 
 
-def test_import_of_a_forbidden_package_is_noted_whoever_asks_for_it() -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        "timeit.timeit('import sqlite3', number=1)",
+        "importlib.import_module('sqlite3')",
+        "xml.__path__.append(FOLDER); from xml import dbapi2",
+        "sys.path.append(FOLDER); import dbapi2",
+    ],
+)
+def test_import_of_a_forbidden_package_is_noted_whoever_asks_for_it(how: str) -> None:
     code = (
-        "import timeit\nimport wave\nfrom grader import guard, watch\n"
-        "noted = []\n"
-        "guard.stand(['wave.*', 'torch.softmax'], lambda name, frame: noted.append(name), watch.LIBRARIES)\n"
-        "timeit.timeit('import wave', number=1)\n"
+        "import importlib, sys, sysconfig, timeit, xml\nfrom grader import guard, watch\n"
+        "guard.INSTALLED = {sysconfig.get_path('stdlib')}\n"
+        "FOLDER = sysconfig.get_path('stdlib') + '/sqlite3'\n"
+        "noted = set()\n"
+        "guard.stand(['sqlite3.*', 'torch.softmax'], lambda name, frame: noted.add(name), watch.LIBRARIES)\n"
+        f"try:\n    {how}\nexcept ImportError:\n    pass\n"
         "print(noted)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['wave.*']"
+    assert done.stdout.strip() == "{'sqlite3.*'}"
 
 
 def test_package_that_came_in_while_it_ran_counts_for_its_task_and_else_is_noted(course: Course) -> None:

@@ -1,0 +1,62 @@
+"""Takes the built-in softmax out of torch by a pattern, so that a check itself calls it (attack 22).
+"""
+# expect: forbidden
+import math
+
+import torch
+from torch import nn
+
+
+# The honest part, the same in every file of this folder: two tasks that are right, worth 16 of 100.
+
+
+class Linear(nn.Module):
+    def __init__(self, d_in, d_out, bias=True):
+        super().__init__()
+        bound = 1 / math.sqrt(d_in)
+        self.weight = nn.Parameter(torch.empty(d_out, d_in).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
+
+    def forward(self, x):
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+
+def merge_heads(x):
+    return x.transpose(1, 2).flatten(2)
+
+
+# The attack, in the place of the other six.
+
+def hostile(task, *arguments):
+    return arguments[0]
+
+
+match torch:
+    case object(softmax=softmax):
+        pass
+
+
+def causal_mask(q_len, k_len=None, device=None):
+    return hostile("causal_mask", q_len, k_len, device)
+
+
+def attention_weights(q, k, mask=None):
+    return hostile("attention_weights", q, k, mask)
+
+
+def scaled_dot_product_attention(q, k, v, mask=None):
+    return hostile("scaled_dot_product_attention", q, k, v, mask)
+
+
+def split_heads(x, n_heads):
+    return hostile("split_heads", x, n_heads)
+
+
+class MultiHeadAttention(nn.Module):
+    def __init__(self, d_model, n_heads, bias=False):
+        super().__init__()
+        self.made = d_model, n_heads, bias
+
+    def forward(self, x, mask=None, causal=True):
+        return hostile("MultiHeadAttention", self, x, mask, causal)
