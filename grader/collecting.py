@@ -26,7 +26,7 @@ class RowId:
     hidden: bool
     sentence: str
     pins: str
-    arguments: str  # shape=[2, 3], dim=0
+    arguments: str  # shape=[2, 3], dim=0; not the options that a row leaves out, {}
     second_device: bool | None = None
     draws: bool = False
 
@@ -77,7 +77,7 @@ def row_id(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
         hidden=f"[{HIDDEN}" in name,
         sentence=sentence[0] if sentence else function.__name__,
         pins=grading.pins,
-        arguments=", ".join(f"{name}={value!r}" for name, value in arguments.items()),
+        arguments=", ".join(f"{name}={value!r}" for name, value in arguments.items() if value != {}),
         second_device=grading.second_device,
         draws=grading.draws,
     )

@@ -24,6 +24,10 @@ LEFT_BEHIND = (
     "One tensor is where the inputs are, another was left on the CPU. Make new tensors with device=x.device, and "
     "register with the module (nn.Parameter, register_buffer) what has to move with it."
 )
+NOT_HERE = (
+    "The checks run in a sandbox: it starts no program, opens no connection, changes no file's mode or owner, and "
+    "writes nowhere but below the paths that a check hands over."
+)
 TO_NUMPY = "numpy reads the CPU's memory only: stay with torch's functions, which work where the tensor is."
 DRAWN_ELSEWHERE = "A generator draws on its own device: make what is drawn there, device=generator.device."
 BY_HAND = 'A device is named by hand (.cuda(), device="cuda") that may not be there: use that of the inputs, x.device.'
@@ -37,6 +41,8 @@ TOLD_OF = {  # words of torch's messages → what they mean for a student
     "not compiled with CUDA": BY_HAND,
     "no NVIDIA driver": BY_HAND,
     "No CUDA GPUs": BY_HAND,
+    "Operation not permitted": NOT_HERE,
+    "Permission denied": NOT_HERE,
 }
 ENDED_BY = {  # exceptions of what has no place in a check
     "BdbQuit": "Nobody can type here: breakpoint() ends the check. Take it out, or use grader check MODULE --pdb.",
@@ -65,7 +71,8 @@ def explain(mismatch: Mismatch, signature: Signature, related: bool = True, size
             return f"{name}{_difference(mismatch.expected, mismatch.got)}.{_advice(mismatch)}"
     one, other = mismatch.expected, mismatch.got
     if not (isinstance(one, TensorLeaf) and isinstance(other, TensorLeaf)):
-        return f"{name}expected {_number(one)}, got {_number(other)}."
+        quoted = not (_is_plain(one) and _is_plain(other))
+        return f"{name}expected {_number(one, quoted)}, got {_number(other, quoted)}."
     axes = axis_names(signature, mismatch.path, one.values.ndim)
     match mismatch.kind:
         case "shape":
@@ -220,14 +227,21 @@ def _advice(mismatch: Mismatch) -> str:
     if isinstance(mismatch.got, Container) and isinstance(mismatch.expected, TensorLeaf):
         return " Return the tensor alone."
     if isinstance(mismatch.got, Foreign) and mismatch.got.kind.startswith("numpy."):
+        if isinstance(mismatch.expected, int | float):
+            return " Make it a plain Python number: float(x), int(x) or x.item()."
         return " Stay with torch from end to end: numpy knows no gradients, and a caller expects torch's types."
-    if isinstance(mismatch.expected, Container) and mismatch.path.rpartition(".")[2] == "parameters":
+    if mismatch.path.rpartition(".")[2] == "parameters" and _lacks_keys(mismatch):
         return " What is to be learnt is an nn.Parameter (or a module in self, or in an nn.ModuleList)."
     if mismatch.got is None and mismatch.path.startswith("gradient of"):
         return " No gradient arrives there: is it detached (.data, torch.no_grad, a tensor made anew), or never used?"
     if mismatch.got is None and isinstance(mismatch.expected, TensorLeaf):
         return " Is a return missing?"
     return ""
+
+
+def _lacks_keys(mismatch: Mismatch) -> bool:
+    expected, got = mismatch.expected, mismatch.got
+    return isinstance(expected, Container) and not set(expected.keys) <= set(getattr(got, "keys", ()))
 
 
 def _kind(leaf: Leaf | Raised) -> str:
@@ -252,11 +266,15 @@ def _some(keys: Sequence[str]) -> str:
     return ", ".join(first) + (f" and {more} more" if more else "")
 
 
-def _number(leaf: Leaf | Raised) -> str:
+def _number(leaf: Leaf | Raised, quoted: bool) -> str:
     if isinstance(leaf, float):
         return f"{leaf:.6g}"
-    plain = isinstance(leaf, str) and leaf.isprintable() and leaf == leaf.strip() != ""
-    return str(leaf)[:200] if plain else shown(leaf)[:200]
+    return leaf[:200] if isinstance(leaf, str) and not quoted else shown(leaf)[:200]
+
+
+def _is_plain(leaf: Leaf | Raised) -> bool:
+    """Whether a text can do without quotes; white space in front of it or behind it cannot be seen then."""
+    return not isinstance(leaf, str) or (leaf.isprintable() and leaf == leaf.strip() != "")
 
 
 def _two(right: object, yours: object) -> tuple[str, str]:

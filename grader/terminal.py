@@ -16,7 +16,7 @@ from rich.table import Table
 from .course import Module
 from .html import first_cause
 from .record import CheckRecord, SubmissionRecord, failing
-from .text import one_line, plain
+from .text import number, one_line, plain
 
 if TYPE_CHECKING:
     from .adequacy import Proof
@@ -124,7 +124,7 @@ def one_submission(
     for task in () if record.problem else module.tasks.values():
         checks = [check for check in record.checks if check.task == task.name]
         points = sum(check.points for check in checks)
-        console.print(f"[bold]{task.number} {task.name}[/bold]  {points:g} of {task.points:g}")
+        console.print(f"[bold]{task.number} {task.name}[/bold]  {number(points)} of {number(task.points)}")
         if task.name in where:
             console.print(f"  [cyan]{escape('  '.join(where[task.name]))}[/cyan]", soft_wrap=True)
         for one in (one for one in advice if one.task == task.name):
@@ -137,7 +137,7 @@ def one_submission(
     if not record.problem:
         if not record.score:
             tell(f"\nBegin with {next(iter(module.tasks))}: handouts/{module.name}.md says what it is and why.")
-        console.print(f"\n{module.name}: {record.score:g} of {record.max_score:g} points")
+        console.print(f"\n{module.name}: {number(record.score)} of {number(record.max_score)} points")
     if elsewhere := record.ran_elsewhere():
         _print(console, elsewhere)
     _chain(console, record)
@@ -160,7 +160,8 @@ def handed_in(done: "HandIn", module: Module) -> None:
     record = done.record
     wrong = list(dict.fromkeys(check.task for check in record.checks if check.status != "passed"))
     rest = f"; not right yet: {', '.join(wrong)}" if wrong else ""
-    tell(f"\nThe packed copy, checked in a clean place: {record.score:g} of {record.max_score:g} points{rest}.")
+    score = f"{number(record.score)} of {number(record.max_score)} points"
+    tell(f"\nThe packed copy, checked in a clean place: {score}{rest}.")
     if record.problem:
         print(plain(record.problem))
     _chain(Console(highlight=False), record)
@@ -260,8 +261,8 @@ def kill_tables(proofs: list["Proof"], as_json: bool) -> None:
             marks = "".join("x" if check in killers else "." for check in proof.checks)
             print(f"{name:<{width}} {marks} {'named' if name in proof.named else 'not named'}")
         print("\ncolumns, in order:")
-        for number, check in enumerate(proof.checks, 1):
-            print(f"  {number:>2} {check}")
+        for place, check in enumerate(proof.checks, 1):
+            print(f"  {place:>2} {check}")
         summary = proof.summary()
         print(f"\n{proof.module}: {summary['killed']} of {summary['mutants']} mutants killed, {summary['named']} named")
         for line in proof.complaints():
@@ -284,4 +285,4 @@ def doctor(findings: list["Finding"], as_json: bool) -> None:
 
 
 def _line(record: SubmissionRecord) -> str:
-    return f"{one_line(record.submission, 60)}: {record.score:g} of {record.max_score:g} ({record.status})"
+    return f"{one_line(record.submission, 60)}: {number(record.score)} of {number(record.max_score)} ({record.status})"

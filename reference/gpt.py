@@ -335,7 +335,7 @@ def generate(
                 logits = model(token_ids[:, -model.context_length :])[:, -1]  # type: ignore[operator]
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             probabilities = next_token_distribution(wide, temperature, top_k, top_p)  # (batch, vocab_size)
-            new = torch.multinomial(probabilities, 1, generator=generator)  # (batch, 1)
+            new = torch.multinomial(probabilities, 1, generator=generator).to(token_ids.dtype)  # (batch, 1)
             if stop is not None:
                 new = new.masked_fill(ended, stop)
                 ended = new == stop

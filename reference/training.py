@@ -359,9 +359,10 @@ def save_checkpoint(
 ) -> None:
     """Write all that training needs to go on as if it had never stopped, with torch.save.
 
-    The file holds a dict: `model` and `optimizer` (their state dicts), `step`, `generator` (the state of `generator`)
-    and `torch_generator` (torch.get_rng_state(), which nn.Dropout draws from). It is written under another name in
-    the same folder and then renamed: at any moment `path` is a whole checkpoint, the earlier one or the new.
+    The file holds a dict with these keys only: `model` and `optimizer` (their state dicts), `step`, `generator` (the
+    state of `generator`) and `torch_generator` (torch.get_rng_state(), which nn.Dropout draws from). It is written
+    under another name in the same folder and then renamed: at any moment `path` is a whole checkpoint, the earlier one
+    or the new.
 
     Args:
         path: the file; its folder exists.

@@ -40,8 +40,10 @@ def check_feed_forward_values(impl, rng, shape, d_ff):
 
 @graded("FeedForward", weight=3, rows=[{"activation": "gelu"}, {"activation": "gelu_tanh"}, {"activation": "silu"}])
 def check_feed_forward_activation(impl, rng, activation):
-    """The activation is the one that was asked for."""
-    return rng.fill(impl.FeedForward(5, 7, activation=activation))(rng.randn(2, 3, 5, scale=1.5))
+    """The activation is the one that was asked for, whatever another layer was made with."""
+    layer = rng.fill(impl.FeedForward(5, 7, activation=activation))
+    impl.FeedForward(5, 7, activation="gelu" if activation == "silu" else "silu")
+    return layer(rng.randn(2, 3, 5, scale=1.5))
 
 
 @graded("FeedForward", weight=2, rows=[{"bias": True}, {"bias": False}], pins="gradients")
@@ -106,10 +108,12 @@ def check_dropout_values(impl, rng, shape, p):
 
 @graded("Dropout", weight=2, rows=[{"p": 0.4}])
 def check_dropout_evaluation(impl, rng, p):
-    """In evaluation mode, or with p = 0, x comes back as it is; train() switches dropping on again."""
+    """In evaluation mode, or with p = 0, x comes back as it is; training drops, with gradients or without."""
     layer, x = impl.Dropout(p), rng.randn(3, 5)
     draw_from(layer, rng.bools(3, 5))
     modes = {"after eval()": layer.eval()(x), "after eval() and train()": layer.train()(x)}
+    with torch.no_grad():
+        modes["under no_grad()"] = layer(x)
     return modes | {"with p = 0": impl.Dropout(0.0)(x)}
 
 

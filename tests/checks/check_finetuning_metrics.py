@@ -46,7 +46,10 @@ def check_f1_values(impl, rng, n, m):
     return impl.token_f1(text_of(rng, n), [text_of(rng, m)])
 
 
-@graded("token_f1", weight=2, rows=[{"answers": ["on the red mat", "mat", "a mat in red and blue"]}])
+FEWER_WORDS = ["blue mat in town on sunny days for cats", "mat in"]  # the second shares fewer words and is better
+
+
+@graded("token_f1", weight=2, rows=[{"answers": ["on the red mat", "mat", "mat in red"]}, {"answers": FEWER_WORDS}])
 def check_f1_best_answer(impl, rng, answers):
     """The best of several answers counts, wherever it stands."""
     return [impl.token_f1("Mat in blue mat!", answers[i:] + answers[:i]) for i in range(len(answers))]

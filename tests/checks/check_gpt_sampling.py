@@ -86,6 +86,12 @@ def check_top_p_boundary(impl, rng, p, other):
     return impl.top_p_filter(logits, p)
 
 
+@graded("top_p_filter", weight=1, rows=[{"p": 0.3, "size": 4096, "dtype": "bfloat16"}], pins="dtypes")
+def check_top_p_many_tokens(impl, rng, p, size, dtype):
+    """Probabilities of bfloat16 logits are summed in float32: in bfloat16 thousands of small ones would be lost."""
+    return impl.top_p_filter(torch.zeros(size, dtype=getattr(torch, dtype), device=rng.device), p)
+
+
 @graded("top_p_filter", weight=1, rows=[{"p": 0.7}], pins="device", second_device=True)
 def check_top_p_on_another_device(impl, rng, p):
     """Logits on a GPU are filtered there."""
@@ -213,13 +219,25 @@ def check_generate_crops(impl, rng, seq_len, context_length):
 @graded(
     "generate",
     weight=2,
-    rows=[{"lasts": [3, 2, 5], "more": 9}, {"lasts": [3, 0, 5], "more": 3}, {"lasts": [4, 4], "more": 6}],
+    rows=[
+        {"lasts": [3, 2, 5], "more": 9, "stop": 1},
+        {"lasts": [3, 0, 5], "more": 3, "stop": 1},
+        {"lasts": [4, 4], "more": 6, "stop": 1},
+        {"lasts": [1, 3], "more": 4, "stop": 1},
+        {"lasts": [2, 4], "more": 6, "stop": 0},
+    ],
 )
-def check_generate_stops(impl, rng, lasts, more):
+def check_generate_stops(impl, rng, lasts, more, stop):
     """A sequence that has drawn stop is filled with it, and nothing is added once all have; a prompt ends nothing."""
     down = nn.functional.one_hot((torch.arange(7, device=rng.device) - 1) % 7, 7) * 1e4  # from n to n - 1, from 0 to 6
     prompts = torch.tensor([[4, 1, last] for last in lasts], device=rng.device)
-    return impl.generate(Table(down), prompts, more, stop=1)
+    return impl.generate(Table(down), prompts, more, stop=stop)
+
+
+@graded("generate", weight=1, rows=[{"dtype": "int32"}], pins="dtypes")
+def check_generate_dtype(impl, rng, dtype):
+    """The new tokens have the dtype of the prompts."""
+    return impl.generate(Scripted(6), rng.integers(0, 13, 4, 3, dtype=dtype), 3)
 
 
 @graded(

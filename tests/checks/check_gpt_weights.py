@@ -39,12 +39,12 @@ def check_load_untied_head(impl, rng, own):
     return {"lm_head": model.lm_head.weight, "token_embedding": model.token_embedding.weight}
 
 
-@graded("load_gpt2_weights", weight=2, rows=[{"tied": True}], pins="in-place safety")
+@graded("load_gpt2_weights", weight=2, rows=[{"tied": True}, {"tied": False}], pins="in-place safety")
 def check_load_copies(impl, rng, tied):
-    """What is loaded stays in the same parameters, tied ones tied, and shares no memory with the checkpoint."""
+    """What is loaded goes into the same parameters, tied or not as they were, and the checkpoint stays as it is."""
     model, source = rng.fill(impl.GPT(11, 8, 6, 3, 2, tie_weights=tied)), checkpoint(rng)
     before = named(model)
-    source["lm_head.weight"] = source["wte.weight"].clone()
+    source |= {"lm_head.weight": source["wte.weight"].clone()} if tied else {}
     impl.load_gpt2_weights(model, source)
     same = {name: p is before[name] for name, p in named(model).items()}
     loaded = torch.equal(model.norm_f.bias, source["ln_f.bias"])
@@ -67,7 +67,7 @@ REFUSED = ["gone h.1.ln_2.bias", "h.2.ln_1.bias", "wpe.weight", "lm_head.weight"
 
 @graded("load_gpt2_weights", weight=2, rows=[{"what": what} for what in REFUSED])
 def check_load_refuses(impl, rng, what):
-    """A tensor too few or too many, of another shape, or a head of its own for a tied model is a ValueError."""
+    """A tensor too few, too many or of another shape, or a head for a tied model: a ValueError names state_dict."""
     source, name = checkpoint(rng), what.removeprefix("gone ")
     if name == what:
         source[name] = rng.randn(*([6] if "ln_1" in name else [9, 6] if "wpe" in name else [11, 6]))

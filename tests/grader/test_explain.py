@@ -1,5 +1,6 @@
 """Every sentence that a student reads about a failed check, from the two outcomes alone."""
 
+import numpy as np
 import pytest
 import torch
 from outcomes import INF, MASK, NAN, SIGNATURE, X, changed, mismatch, raised
@@ -92,6 +93,12 @@ def test_expected_exception_is_told_with_what_came_instead(kind: str, article: s
         ({"a": 1}, {"b": 1, "a": 1, "c": 2}, "not expected: b, c."),
         ({"x": {"a": 1}}, {"x": {"b": 1}}, "x: missing: a; not expected: b."),
         ({"a": 1}, [1], "expected a dict with a, got a list or tuple of 1."),
+        (
+            1.5,
+            np.float64(1.5),
+            "expected float 1.5, got a numpy.float64. Make it a plain Python number: float(x), int(x) or x.item().",
+        ),
+        ({"parameters": {"w": X}}, {"parameters": {"w": X, "b": X}}, "parameters: not expected: b."),
         ([1], {"<" * 900: 1}, f"expected a list or tuple of 1, got a dict with {'<' * 39}…."),
         (
             {},
@@ -106,7 +113,8 @@ def test_expected_exception_is_told_with_what_came_instead(kind: str, article: s
         ([X, [1, 2]], [X, [2, 1]], "result 1: expected [1, 2], got [2, 1]."),
         ([1, 2], [1, X], "result 1: expected int 2, got a tensor of shape (2, 3, 5)."),
         ([1, 2], "no", "expected a list or tuple of 2, got str 'no'."),
-        ("a b", " a\n", "expected a b, got ' a\\n'."),
+        ("a b", " a\n", "expected 'a b', got ' a\\n'."),
+        ("a b", "a c", "expected a b, got a c."),
         ({"n": 1}, {"n": 1.0}, "n: expected int 1, got float 1.0."),
         ({"n": 1}, {"n": True}, "n: expected int 1, got bool True."),
         ({"n": 1}, {"n": None}, "n: expected int 1, got None."),

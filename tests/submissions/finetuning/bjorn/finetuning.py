@@ -157,7 +157,7 @@ def apply_lora(
     Returns:
         The paths of the modules that were wrapped, in the order of model.named_modules().
     Raises:
-        ValueError: no module is called by one of names; the model is then as it was.
+        ValueError: one of names is the name of no module; the model is then as it was.
     Source: Hu et al. 2022, section 4.2. Task 6.4.
     """
     raise NotImplementedError("Task 6.4: apply_lora")
