@@ -62,20 +62,19 @@ class Screen:
         Args:
             shown: whether the student may know the lines; beside hidden rows they could spell out an input.
         """
-        told_of = sorted({(found[1], found[2]) for call in calls if (found := SEEN.fullmatch(call))})
-        seen = sorted((int(line), name) for line, name in told_of[:MAX_SEEN] if line.isdecimal())
+        told_of = sorted({(found[1], found[2]) for call in calls if (found := SEEN.fullmatch(call))})[:MAX_SEEN]
+        seen = sorted((int(line), name) for line, name in told_of if line.isdecimal())
         added = self._new(seen, module)
-        known = [(task, name) for task, name in told_of if task in module.tasks]
-        bare = [Finding(0, name, f"{name}, behind the name {task},", task) for task, name in known]
-        if not shown:
-            bare += [replace(one, line=0, used=f"{one.call}, {UNSHOWN},") for one in added]
+        made = [(task, name) for task, name in told_of if task in module.tasks and module.forbids(name, task)]
+        bare = [Finding(0, name, f"{name}, behind the name {task},", task) for task, name in made]
+        bare += [] if shown else [replace(one, line=0, used=f"{one.call}, {UNSHOWN},") for one in added]
         forbidden = [*self.forbidden, *(added if shown else [])]
-        for one in bare:
-            if one.task not in {None, *(f.task for f in forbidden)} and module.forbids(one.call, one.task):
+        for one in bare:  # without a line: told where nothing better is
+            if one.task and one.task not in {f.task for f in forbidden}:
                 forbidden.append(one)
         told = {f.line for f in forbidden if f.task} | {f.line for f in self.suspicious if f.call not in BY_TEXT}
         listened = packages(module.all_forbidden)
-        to_note = {(one.line, one.call) for one in added}
+        to_note = {(one.line, one.call) for one in added}  # of no task, or with lines for the instructor only
         noted = [
             Finding(line, name, f"{name}, seen while it ran")
             for line, name in seen
