@@ -212,7 +212,7 @@ def _told(checks: list[CheckRecord]) -> Iterator[tuple[str, int, str, str]]:
             if check is printed:
                 yield printed_by(check), 6, "", ""
     if sum(not (check.diagnosis or check.cause) for check in lost) > TOLD_IN_FULL:
-        yield "What came in the others: --watch shows one task at a time, --json everything.", 2, "", "dim"
+        yield "What the others returned is left out: --watch shows one task at a time, --json everything.", 2, "", "dim"
     behind = [check for check in checks if check.status == "passed" and check.message]
     for text in dict.fromkeys(check.message for check in behind):
         count = sum(check.message == text for check in behind)

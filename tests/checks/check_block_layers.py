@@ -129,14 +129,14 @@ def check_dropout_asks_keep_mask(impl, rng, shape, seed):
 
 @graded("Dropout", weight=1, rows=[{"p": 0.4}], pins="device", second_device=True)
 def check_dropout_on_another_device(impl, rng, p):
-    """The mask is drawn on the device of x: of a draw only its place can be compared."""
+    """The mask is drawn on the device of x. What was drawn is not compared, only where it is."""
     output = impl.Dropout(p)(rng.randn(30, 50))
     return {"0 * output": 0 * output, "some are dropped": output.any().item() and not output.all().item()}
 
 
 @graded("Dropout", weight=1, rows=[{"shape": [3, 4]}], pins="device", second_device=True)
 def check_dropout_mask_on_another_device(impl, rng, shape):
-    """keep_mask draws on the device that is asked for: of a draw only its place can be compared."""
+    """keep_mask draws on the device that is asked for. What was drawn is not compared, only where it is."""
     return impl.Dropout(0.4).keep_mask(shape, device=rng.device).logical_and(torch.tensor(False))
 
 

@@ -65,7 +65,7 @@ def check_lora_start(impl, rng, d_in, rank):
     layer = impl.LoRALinear(rng.fill(nn.Linear(d_in, 7)), rank, 6.0)
     with torch.no_grad():
         largest = float(layer.lora_A.abs().max()) * d_in**0.5
-    inside = {"lora_A inside": largest <= 1.000001, "lora_A fills it": largest > 0.8}
+    inside = {"lora_A is within ±1/sqrt(d_in)": largest <= 1.000001, "lora_A reaches 0.8/sqrt(d_in)": largest > 0.8}
     return inside | {"output": layer(rng.randn(3, d_in)), "lora_B": layer.lora_B.detach()}
 
 
@@ -232,7 +232,7 @@ def check_apply_refuses(impl, rng, names):
         impl.apply_lora(model, names, 2, 3.0)
     except ValueError as error:
         raised = "names" in str(error)
-    return {"names it": raised, "parameters": trained(model.named_parameters())}
+    return {"a ValueError that names names": raised, "parameters": trained(model.named_parameters())}
 
 
 # SequenceClassifier

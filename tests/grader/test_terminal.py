@@ -30,7 +30,7 @@ def test_a_few_failing_checks_are_told_in_full_the_others_by_their_sentence() ->
     lines = task_lines([failing(number, f"Reason {number}.") for number in range(1, 7)])
     assert [line.strip() for line in lines if "Reason" in line] == ["Reason 1.", "Reason 2.", "Reason 3."]
     assert [line for line in lines if "Sentence" in line] == [f"  failed  Sentence {n}." for n in range(1, 7)]
-    assert lines[-1] == "  What came in the others: --watch shows one task at a time, --json everything."
+    assert lines[-1] == "  What the others returned is left out: --watch shows one task at a time, --json everything."
 
 
 def test_the_evidence_of_a_known_mistake_is_given_once_and_that_of_another_too() -> None:
