@@ -24,7 +24,7 @@ from .text import one_line
 MAX_REPEATS = 10  # findings of one call in one task
 MAX_SEEN = 1_000  # different calls that are believed of one worker
 MAX_NOTES = 200  # suspicious findings in all
-UNSHOWN = "seen while it ran with inputs that are not shown"
+RAN, UNSHOWN = "seen while it ran", "seen while it ran with inputs that are not shown"
 SEEN = re.compile(r"(\d{1,7}|[A-Za-z_]\w{,99}) ([\w.]{1,100}(?:\.\*)?)", re.ASCII)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 TENSORS = re.compile(r"torch\.(?:nn\.functional\.)?(?!compile\b|load\b)[a-z]\w*", re.ASCII)  # functions that give one
@@ -76,7 +76,7 @@ class Screen:
         listened = packages(module.all_forbidden)
         to_note = {(one.line, one.call) for one in added}  # of no task, or with lines for the instructor only
         noted = [
-            Finding(line, name, f"{name}, seen while it ran")
+            Finding(line, name, f"{name}, {RAN if shown else UNSHOWN}")
             for line, name in seen
             if line not in told and ((line, name) in to_note or NOTED.fullmatch(name) or name in listened)
         ]
@@ -87,7 +87,7 @@ class Screen:
         known = {finding.line for finding in self.forbidden if finding.line}
         named = {line for line, name in seen if not name.startswith(KERNEL)}  # the kernel says the same once more
         return [
-            Finding(line, name, f"{name}, seen while it ran,", task)
+            Finding(line, name, f"{name}, {RAN},", task)
             for line, name in seen
             if line not in known and not (name.startswith(KERNEL) and line in named)
             for task in self._tasks_at(line)

@@ -12,7 +12,7 @@ from grader.grade import grade
 from grader.opening import open_session
 from grader.options import Options
 from grader.record import SubmissionRecord
-from grader.screen import Screen, screen
+from grader.screen import UNSHOWN, Screen, screen
 from grader.session import Session
 from grader.watch import Watch
 
@@ -97,7 +97,7 @@ def test_line_of_a_call_beside_hidden_rows_is_for_the_instructor(graded: Graded,
             "is what this module has you build yourself.",
         )
     }
-    assert f"line {source.count(chr(10))}: torch.softmax, seen while it ran" in record.notes
+    assert f"line {source.count(chr(10))}: torch.softmax, {UNSHOWN}" in record.notes
 
 
 TORCH_S_OWN = {
