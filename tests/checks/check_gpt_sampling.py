@@ -234,12 +234,6 @@ def check_generate_stops(impl, rng, lasts, more, stop):
     return impl.generate(Table(down), prompts, more, stop=stop)
 
 
-@graded("generate", weight=1, rows=[{"dtype": "int32"}], pins="dtypes")
-def check_generate_dtype(impl, rng, dtype):
-    """The new tokens have the dtype of the prompts."""
-    return impl.generate(Scripted(6), rng.integers(0, 13, 4, 3, dtype=dtype), 3)
-
-
 @graded(
     "generate", weight=2, rows=[{"options": {"temperature": 0}}, {"options": {"top_k": 1}}, {"options": {"top_p": 0.0}}]
 )
