@@ -124,7 +124,7 @@ def one_submission(
     for task in () if record.problem else module.tasks.values():
         checks = [check for check in record.checks if check.task == task.name]
         points = sum(check.points for check in checks)
-        console.print(f"[bold]{task.number} {task.name}[/bold]  {number(points)} of {number(task.points)}")
+        console.print(f"[bold]{task.number} {task.name}[/bold]  {_of(points, task.points)}")
         if task.name in where:
             console.print(f"  [cyan]{escape('  '.join(where[task.name]))}[/cyan]", soft_wrap=True)
         for one in (one for one in advice if one.task == task.name):
@@ -137,7 +137,7 @@ def one_submission(
     if not record.problem:
         if not record.score:
             tell(f"\nBegin with {next(iter(module.tasks))}: handouts/{module.name}.md says what it is and why.")
-        console.print(f"\n{module.name}: {number(record.score)} of {number(record.max_score)} points")
+        console.print(f"\n{module.name}: {_of(record.score, record.max_score)} points")
     if elsewhere := record.ran_elsewhere():
         _print(console, elsewhere)
     _chain(console, record)
@@ -160,8 +160,7 @@ def handed_in(done: "HandIn", module: Module) -> None:
     record = done.record
     wrong = list(dict.fromkeys(check.task for check in record.checks if check.status != "passed"))
     rest = f"; not right yet: {', '.join(wrong)}" if wrong else ""
-    score = f"{number(record.score)} of {number(record.max_score)} points"
-    tell(f"\nThe packed copy, checked in a clean place: {score}{rest}.")
+    tell(f"\nThe packed copy, checked in a clean place: {_of(record.score, record.max_score)} points{rest}.")
     if record.problem:
         print(plain(record.problem))
     _chain(Console(highlight=False), record)
@@ -285,4 +284,8 @@ def doctor(findings: list["Finding"], as_json: bool) -> None:
 
 
 def _line(record: SubmissionRecord) -> str:
-    return f"{one_line(record.submission, 60)}: {number(record.score)} of {number(record.max_score)} ({record.status})"
+    return f"{one_line(record.submission, 60)}: {_of(record.score, record.max_score)} ({record.status})"
+
+
+def _of(points: float, most: float) -> str:
+    return f"{number(points)} of {number(most)}"

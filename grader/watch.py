@@ -36,7 +36,7 @@ BASES = type.__dict__["__mro__"].__get__  # of a class, whatever its metaclass s
 FIRST = "PreDispatch"  # comes before autograd and before an operation is taken apart; torch.export alone uses it
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Call:
     """A forbidden operation: the line of the student's file or the task, and the entry of course.toml or the kernel."""
 
